@@ -1,0 +1,128 @@
+"""The reference book, exact on its feed's own scale, and how fresh it is.
+
+Prices and quantities are whole numbers of ``10**-price_decimals`` and ``10**-qty_decimals``: the scale of
+the feed, not of any venue. A quote is rounded to the venue's ticks once, later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import NamedTuple
+
+
+class Level(NamedTuple):
+    """One price level: price and quantity on the book's scale."""
+
+    price: int
+    qty: int
+
+
+class Trade(NamedTuple):
+    """One trade of the reference market; ``trade_id`` only ever grows, ``buyer_is_maker`` as venues say it."""
+
+    trade_id: int
+    price: Decimal
+    qty: Decimal
+    buyer_is_maker: bool
+    at_ms: int
+
+
+class BookKey(NamedTuple):
+    """Whose book: the followed exchange and its symbol, as the profile writes them."""
+
+    exchange: str
+    symbol: str
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.symbol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A reference order book at ``ts_ms`` (the source's own time, ms since the epoch).
+
+    Bids descend and asks ascend from the touch. A book may be empty, one-sided or crossed: ``fault`` says
+    so, and such a book is never quoted on.
+    """
+
+    key: BookKey
+    ts_ms: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    price_decimals: int
+    qty_decimals: int
+    source: str
+
+    @classmethod
+    def of(
+        cls,
+        key: BookKey,
+        ts_ms: int,
+        bids: Iterable[tuple[Decimal, Decimal]],
+        asks: Iterable[tuple[Decimal, Decimal]],
+        source: str,
+    ) -> Book:
+        """A book from (price, quantity) pairs in ``Decimal``, in any order; empty levels are left out.
+
+        Raises ``ValueError`` for a price that is not above zero, a negative quantity, one that is not a
+        finite number, or two levels of one side at the same price.
+        """
+        sides = ([(p, q) for p, q in bids if q], [(p, q) for p, q in asks if q])
+        price_decimals = qty_decimals = 0
+        for side in sides:
+            for price, qty in side:
+                if not (price.is_finite() and qty.is_finite()) or price <= 0 or qty < 0:
+                    raise ValueError(f"level {price} x {qty} is not a price and a quantity above zero")
+                price_decimals = max(price_decimals, -price.as_tuple().exponent)  # type: ignore[operator]
+                qty_decimals = max(qty_decimals, -qty.as_tuple().exponent)  # type: ignore[operator]
+        scaled = [
+            [Level(int(p.scaleb(price_decimals)), int(q.scaleb(qty_decimals))) for p, q in side] for side in sides
+        ]
+        scaled[0].sort(reverse=True)
+        scaled[1].sort()
+        for levels in scaled:
+            if any(a.price == b.price for a, b in pairwise(levels)):
+                raise ValueError("two levels of one side have the same price")
+        return cls(key, ts_ms, tuple(scaled[0]), tuple(scaled[1]), price_decimals, qty_decimals, source)
+
+    @property
+    def fault(self) -> str | None:
+        """Why this book cannot be quoted on, or ``None``."""
+        if not self.bids and not self.asks:
+            return "the book is empty"
+        if not self.bids:
+            return "the book is one-sided: it has no bids"
+        if not self.asks:
+            return "the book is one-sided: it has no asks"
+        if self.bids[0].price >= self.asks[0].price:
+            return (
+                f"the book is crossed: best bid {self.price(self.bids[0].price)}"
+                f" >= best ask {self.price(self.asks[0].price)}"
+            )
+        return None
+
+    def price(self, scaled: int) -> Decimal:
+        """A price of this book in quote currency."""
+        return Decimal(scaled).scaleb(-self.price_decimals)
+
+    def qty(self, scaled: int) -> Decimal:
+        """A quantity of this book in base currency."""
+        return Decimal(scaled).scaleb(-self.qty_decimals)
+
+    @property
+    def best_bid(self) -> Decimal | None:
+        return self.price(self.bids[0].price) if self.bids else None
+
+    @property
+    def best_ask(self) -> Decimal | None:
+        return self.price(self.asks[0].price) if self.asks else None
+
+    @property
+    def mid(self) -> Decimal | None:
+        """Half way between the touches, in quote currency; ``None`` without both."""
+        if not self.bids or not self.asks:
+            return None
+        return self.price(self.bids[0].price + self.asks[0].price) / 2

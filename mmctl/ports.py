@@ -1,0 +1,165 @@
+"""The ports: what the engine needs of the world. A mode is another object behind one of these, never a flag.
+
+Adapters implement them in ``mmctl.feeds`` and ``mmctl.venues``; ``mmctl.bootstrap`` chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from mmctl.core.book import Book, BookKey, Trade
+from mmctl.core.events import Balance, Ended, Event, Fill, NotFound, Seen
+from mmctl.core.instrument import Instrument
+from mmctl.core.order import CancelOrder, Layer, NewOrder, Side
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests never sleep."""
+
+    def monotonic(self) -> float:
+        """Seconds that never step back; the origin has no meaning."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the epoch, as this machine believes."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Come back after ``seconds``; at once, but never without yielding, where that is not above 0."""
+
+
+class Feed(Protocol):
+    """Where reference books come from."""
+
+    source: str
+    """A short word for views and JSON: ``redis``, ``mock``, ``binance``."""
+
+    async def read(self, key: BookKey) -> Book:
+        """The newest book of ``key``, usable or not; its age is for the caller to judge.
+
+        Raises ``NoBook`` where the feed has none that can be read, ``FeedUnreachable`` where it does not
+        answer in time. Never returns an older book in place of a newest one that is unusable.
+        """
+
+    def trades(self, key: BookKey, after_id: int) -> Sequence[Trade]:
+        """The market's trades after ``after_id`` that this feed knows of, oldest first; often none."""
+
+    async def close(self) -> None:
+        """Let go of sockets. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A whole and successful listing of open orders; anything less is an exception.
+
+    ``own`` decode as ours, whatever their epoch; ``foreign`` do not. ``asked_at_s`` is the monotonic time
+    before which everything it does not show had changed already.
+    """
+
+    symbol: str | None
+    asked_at_s: float
+    own: tuple[Seen, ...]
+    foreign: tuple[ForeignOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignOrder:
+    """An open order that is not ours: shown and counted, never cancelled unless asked."""
+
+    symbol: str
+    order_id: str
+    client_id: str
+    side: Side
+    price: Decimal
+    remaining: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """All assets of an account, as of ``asked_at_s`` or later."""
+
+    asked_at_s: float
+    assets: dict[str, Balance]
+
+
+class Venue(Protocol):
+    """A venue and one account on it.
+
+    ``submit`` never blocks: it signs and hands over at once. What becomes of each request arrives through
+    the listener, joined by client order id. Every request gets exactly one of these answers, at the
+    latest ``request_timeout_s`` after ``submit``: for a placement ``Accepted``, ``Rejected``, ``Ended``
+    (a taking order that was done at once) or ``Unsettled``; for a cancel ``Ended``, ``CancelRefused`` or
+    ``Unsettled``. Fills, ends and balances that nobody asked for come through the same listener, at any
+    time, perhaps repeated and out of order, and also after an ``Unsettled``.
+    """
+
+    name: str
+    account: str
+    mode: str
+    """``live``, ``testnet``, ``sandbox`` or ``mock``."""
+    landing_time_s: float
+    """How long after its signing a placement without an answer may still appear."""
+    request_timeout_s: float
+
+    def listen(self, listener: Callable[[str, Event], None]) -> None:
+        """Send every event to ``listener(symbol, event)``; ``symbol`` is empty for the account's own."""
+
+    async def open(self) -> None:
+        """Connect and authenticate. Raises ``VenueRefused`` or ``VenueUnreachable``."""
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """The symbol's filters. Raises ``VenueRefused`` for a symbol that is not traded."""
+
+    def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
+        """Hand over placements, then cancels, in order, all at once and without waiting for replies."""
+
+    async def query(self, symbol: str, client_id: str) -> Seen | Ended | NotFound:
+        """What the venue says of one own order now. Raises ``VenueUnreachable`` where it does not answer."""
+
+    async def open_orders(self, symbol: str | None) -> Listing:
+        """All open orders of ``symbol`` (of the account: ``None``). Raises rather than return a part."""
+
+    async def balances(self) -> Balances:
+        """All balances. Raises ``VenueUnreachable`` where the venue does not answer."""
+
+    async def fills(self, symbol: str, after_trade_id: str | None) -> Sequence[Fill]:
+        """Own trades of ``symbol`` after a trade id, oldest first; those of foreign orders left out."""
+
+    async def close(self) -> None:
+        """Let go of sockets and tasks. Orders stay as they are. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaltScope:
+    """What a halt covers; ``None`` means all: every symbol of the account, both layers."""
+
+    venue: str
+    account: str
+    symbol: str | None = None
+    layer: Layer | None = None
+
+    def covers(self, venue: str, account: str, symbol: str, layer: Layer) -> bool:
+        return (
+            (self.venue, self.account) == (venue, account)
+            and self.symbol in (None, symbol)
+            and self.layer in (None, layer)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A numbered record: ``scope`` is halted by ``by`` since ``at_ms`` because of ``why``."""
+
+    number: int
+    scope: HaltScope
+    by: str
+    at_ms: int
+    why: str
+
+
+class HaltLatch(Protocol):
+    """Whether quoting is halted. It survives restarts; only a resume record lifts a halt."""
+
+    def halts(self) -> tuple[Halt, ...]:
+        """The halts in force now, oldest first. Raises ``StateUnreadable``: then nothing may be placed."""
