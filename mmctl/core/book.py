@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 from itertools import pairwise
 from typing import NamedTuple
+
+_EXACT = Context(prec=60, Emin=-60, Emax=60, traps=[Clamped, Inexact, InvalidOperation, Overflow])
+"""Wide enough for any market; whatever does not fit is refused rather than rounded."""
 
 
 class Level(NamedTuple):
@@ -71,16 +74,16 @@ class Book:
         finite number, or two levels of one side at the same price.
         """
         sides = ([(p, q) for p, q in bids if q], [(p, q) for p, q in asks if q])
-        price_decimals = qty_decimals = 0
-        for side in sides:
-            for price, qty in side:
-                if not (price.is_finite() and qty.is_finite()) or price <= 0 or qty < 0:
-                    raise ValueError(f"level {price} x {qty} is not a price and a quantity above zero")
-                price_decimals = max(price_decimals, -price.as_tuple().exponent)  # type: ignore[operator]
-                qty_decimals = max(qty_decimals, -qty.as_tuple().exponent)  # type: ignore[operator]
-        scaled = [
-            [Level(int(p.scaleb(price_decimals)), int(q.scaleb(qty_decimals))) for p, q in side] for side in sides
-        ]
+        with localcontext(_EXACT):
+            try:
+                price_decimals = _decimals([p for side in sides for p, _ in side])
+                qty_decimals = _decimals([q for side in sides for _, q in side])
+                scaled = [
+                    [Level(int(p.scaleb(price_decimals)), int(q.scaleb(qty_decimals))) for p, q in side]
+                    for side in sides
+                ]
+            except ArithmeticError:
+                raise ValueError("a price or a quantity has more digits than a book can hold") from None
         scaled[0].sort(reverse=True)
         scaled[1].sort()
         for levels in scaled:
@@ -126,3 +129,16 @@ class Book:
         if not self.bids or not self.asks:
             return None
         return self.price(self.bids[0].price + self.asks[0].price) / 2
+
+
+def _decimals(values: list[Decimal]) -> int:
+    """Digits after the point that every one of ``values`` needs, which must be finite and above zero.
+
+    The exponent of an exact sum is the smallest of its terms': one look at it spares a look at each.
+    """
+    total = sum(values, Decimal(0))
+    if not total.is_finite() or (values and min(values) <= 0):
+        bad = next(value for value in values if not value.is_finite() or value <= 0)
+        raise ValueError(f"{bad} is not a price or a quantity above zero")
+    exponent = total.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0

@@ -1,0 +1,244 @@
+"""The ledger: what is known of every own order of one pair, by what the venue told.
+
+The same events give the same ledger in whatever order they come, late or repeated: fills are counted once
+by trade id, an order's filled quantity is the larger of its trades' sum and the venue's own totals, and
+ends are final. Position is what fills add up to; nothing else moves it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from mmctl.core.events import (
+    Accepted,
+    CancelRefused,
+    Ended,
+    Fill,
+    NotFound,
+    OrderEvent,
+    Rejected,
+    Request,
+    Seen,
+    Unsettled,
+)
+from mmctl.core.instrument import Instrument
+from mmctl.core.life import CONCLUDED, DoesNotFit, next_state
+from mmctl.core.order import LIVE, CancelState, Order, Side, State, decode_own_id
+
+REMEMBERED_ENDS = 20_000
+"""How many ended orders are remembered, so that late events about them are understood."""
+
+NOT_FOUND_NEEDED = 2
+"""Answers "not found", each asked for after the landing time, that end an order."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One order and what its present state was concluded from."""
+
+    order: Order
+    trades: dict[str, Decimal] = field(default_factory=dict)
+    told_filled: Decimal = Decimal(0)
+    traded: Decimal = Decimal(0)
+    accepted: bool = False
+    doubted: bool = False
+    not_found: int = 0
+    changed_at_s: float = 0.0
+
+    @property
+    def filled(self) -> Decimal:
+        return max(self.traded, self.told_filled)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one event did: the order before and after it.
+
+    ``order`` is ``None`` for an id of ours that this ledger never sent and of which too little is told:
+    the venue must be asked. ``fill`` is set for a trade that was not counted before, ``fault`` for what
+    should not have happened, ``appeared`` for an order that was thought over, or unheard of, and is live.
+    """
+
+    before: Order | None
+    order: Order | None
+    fill: Fill | None = None
+    fault: str = ""
+    appeared: bool = False
+
+
+class Ledger:
+    """Own orders of one pair. ``apply`` is the only way in for what a venue says."""
+
+    def __init__(self, instrument: Instrument, landing_time_s: float) -> None:
+        self.instrument = instrument
+        self.position = Decimal(0)
+        """Base currency bought less sold since this ledger began."""
+        self._landing_time_s = landing_time_s
+        self._live: dict[str, _Entry] = {}
+        self._ended: OrderedDict[str, _Entry] = OrderedDict()
+
+    def live(self) -> list[Order]:
+        """Orders that may rest on the venue: open, in flight or unknown."""
+        return [entry.order for entry in self._live.values()]
+
+    def find(self, client_id: str) -> Order | None:
+        """The order of this client order id, live or remembered."""
+        entry = self._entry(client_id)
+        return entry.order if entry else None
+
+    def sent(self, order: Order, now_s: float) -> None:
+        """A placement was handed over; ``order`` is in flight. Raises ``ValueError`` for an id used before."""
+        if self._entry(order.client_id) is not None:
+            raise ValueError(f"client order id {order.client_id} was used before")
+        self._live[order.client_id] = _Entry(order, changed_at_s=now_s)
+
+    def cancel_sent(self, client_id: str, now_s: float) -> None:
+        """A cancel of a live order was handed over."""
+        entry = self._live[client_id]
+        entry.order = replace(entry.order, cancel=CancelState.SENT)
+        entry.changed_at_s = now_s
+
+    def apply(self, event: OrderEvent, now_s: float) -> Change | None:
+        """Take in what the venue told, at monotonic time ``now_s``; ``None`` where the id is not ours."""
+        entry = self._entry(event.client_id)
+        if entry is None:
+            return self._take_in(event, now_s)
+        before = entry.order
+        try:
+            state = next_state(before.state, event)
+        except DoesNotFit as misfit:
+            return Change(before, before, fault=str(misfit))
+        new_trade = self._count(entry, event)
+        if state is None:
+            state = self._by_landing_rule(entry, event)
+        if entry.filled >= self.instrument.qty(before.qty):
+            state = State.FILLED
+        self._store(entry, state, event, now_s)
+        appeared = before.state in CONCLUDED and state in LIVE
+        fault = f"an order thought {before.state} appeared on the venue" if appeared else ""
+        if isinstance(event, CancelRefused) and not event.not_found and before.is_live:
+            fault = f"the venue did not cancel: {event.reason}"
+        return Change(before, entry.order, event if isinstance(event, Fill) and new_trade else None, fault, appeared)
+
+    def judge(self, shown: Collection[str], asked_at_s: float) -> list[Order]:
+        """Open orders that a whole listing asked for at ``asked_at_s`` should have shown, and did not.
+
+        They are doubted from now on, until the venue answers a query. A listing judges only orders whose
+        last change was known before it was asked for.
+        """
+        missing: list[Order] = []
+        for client_id, entry in self._live.items():
+            if entry.order.state is State.OPEN and entry.changed_at_s < asked_at_s and client_id not in shown:
+                entry.doubted = True
+                missing.append(entry.order)
+        return missing
+
+    def unsettled(self) -> list[Order]:
+        """Orders whose fate has to be asked for: unknown placements, cancels without a definite answer, and
+        orders that a listing did not show."""
+        return [
+            entry.order
+            for entry in self._live.values()
+            if entry.order.state is State.UNKNOWN
+            or (entry.order.state is State.OPEN and (entry.doubted or entry.order.cancel is CancelState.UNKNOWN))
+        ]
+
+    def _entry(self, client_id: str) -> _Entry | None:
+        return self._live.get(client_id) or self._ended.get(client_id)
+
+    def _take_in(self, event: OrderEvent, now_s: float) -> Change | None:
+        """An id that this ledger never sent: an order of an earlier engine is adopted once it was seen."""
+        own = decode_own_id(event.client_id)
+        if own is None:
+            return None
+        if not isinstance(event, Seen):
+            return Change(None, None)
+        order = Order(
+            client_id=event.client_id,
+            layer=own.layer,
+            side=event.side,
+            # Off tick it counts as nearer than it is, so that nothing is placed that could cross it.
+            price=self.instrument.ticks(event.price, event.side.opposite),
+            qty=self.instrument.lots(event.qty),
+            filled=self.instrument.lots(event.filled),
+            state=State.OPEN,
+            order_id=event.order_id,
+            epoch=own.epoch,
+        )
+        self._live[order.client_id] = _Entry(order, told_filled=event.filled, accepted=True, changed_at_s=now_s)
+        return Change(None, order, appeared=True)
+
+    def _count(self, entry: _Entry, event: OrderEvent) -> bool:
+        """Count a trade or the venue's own total, and move the position; says whether a trade was new."""
+        before = entry.filled
+        new = isinstance(event, Fill) and event.trade_id not in entry.trades
+        if isinstance(event, Fill):
+            if new:
+                entry.trades[event.trade_id] = event.qty
+                entry.traded += event.qty
+        elif isinstance(event, Ended) and event.filled is None and event.state is State.FILLED:
+            entry.told_filled = self.instrument.qty(entry.order.qty)
+        elif isinstance(event, Seen | Ended) and event.filled is not None:
+            entry.told_filled = max(entry.told_filled, event.filled)
+        gained = entry.filled - before
+        self.position += gained if entry.order.side is Side.BUY else -gained
+        return new
+
+    def _by_landing_rule(self, entry: _Entry, event: OrderEvent) -> State:
+        """After the landing time, two answers "not found" end an order; until then it stays what it is."""
+        if not isinstance(event, NotFound):
+            raise DoesNotFit(f"{type(event).__name__} says no next state")
+        order = entry.order
+        entry.doubted = True
+        if order.signed_at_s is None or event.asked_at_s >= order.signed_at_s + self._landing_time_s:
+            entry.not_found += 1
+        if entry.not_found < NOT_FOUND_NEEDED:
+            return order.state
+        return State.GONE if entry.accepted or entry.filled else State.NEVER_LANDED
+
+    def _store(self, entry: _Entry, state: State, event: OrderEvent, now_s: float) -> None:
+        """Write the order as it is now, and keep it among the live or the ended ones."""
+        order = entry.order
+        if isinstance(event, Accepted | Seen | Fill):
+            entry.accepted, entry.doubted, entry.not_found = True, False, 0
+        entry.changed_at_s = now_s
+        entry.order = replace(
+            order,
+            state=state,
+            filled=self.instrument.lots(entry.filled),
+            order_id=getattr(event, "order_id", None) or order.order_id,
+            cancel=_cancel_state(order, event) if state in LIVE else CancelState.NONE,
+            reason=_evidence(order, state, event),
+        )
+        self._live.pop(order.client_id, None)
+        self._ended.pop(order.client_id, None)
+        (self._live if state in LIVE else self._ended)[order.client_id] = entry
+        while len(self._ended) > REMEMBERED_ENDS:
+            self._ended.popitem(last=False)
+
+
+def _cancel_state(order: Order, event: OrderEvent) -> CancelState:
+    """What is known of a live order's cancel after ``event``."""
+    if isinstance(event, Unsettled) and event.request is Request.CANCEL:
+        return CancelState.UNKNOWN
+    if isinstance(event, CancelRefused):
+        return CancelState.UNKNOWN if event.not_found else CancelState.NONE
+    if isinstance(event, Seen) and order.cancel is CancelState.UNKNOWN:
+        return CancelState.NONE  # it rests after all, and may be cancelled again
+    return order.cancel
+
+
+def _evidence(order: Order, state: State, event: OrderEvent) -> str:
+    """Why the order is in ``state``, in the venue's words where it gave any."""
+    if state is order.state and state not in LIVE:
+        return order.reason
+    if isinstance(event, Rejected):
+        return f"{event.code}: {event.reason}"
+    if isinstance(event, Ended | Unsettled):
+        return event.reason
+    if isinstance(event, NotFound) and state not in LIVE:
+        return f"not found in {NOT_FOUND_NEEDED} queries after the landing time"
+    return order.reason
