@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
-from itertools import pairwise
 from typing import NamedTuple
 
 _EXACT = Context(prec=60, Emin=-60, Emax=60, traps=[Clamped, Inexact, InvalidOperation, Overflow])
@@ -73,23 +72,17 @@ class Book:
         Raises ``ValueError`` for a price that is not above zero, a negative quantity, one that is not a
         finite number, or two levels of one side at the same price.
         """
-        sides = ([(p, q) for p, q in bids if q], [(p, q) for p, q in asks if q])
-        with localcontext(_EXACT):
-            try:
-                price_decimals = _decimals([p for side in sides for p, _ in side])
-                qty_decimals = _decimals([q for side in sides for _, q in side])
-                scaled = [
-                    [Level(int(p.scaleb(price_decimals)), int(q.scaleb(qty_decimals))) for p, q in side]
-                    for side in sides
-                ]
-            except ArithmeticError:
-                raise ValueError("a price or a quantity has more digits than a book can hold") from None
-        scaled[0].sort(reverse=True)
-        scaled[1].sort()
-        for levels in scaled:
-            if any(a.price == b.price for a, b in pairwise(levels)):
-                raise ValueError("two levels of one side have the same price")
-        return cls(key, ts_ms, tuple(scaled[0]), tuple(scaled[1]), price_decimals, qty_decimals, source)
+        sides = [[level for level in side if level[1]] for side in (bids, asks)]
+        # All prices are scaled in one go, then all quantities: a book is read many times a second.
+        prices, price_decimals = _scaled([price for side in sides for price, _ in side])
+        qtys, qty_decimals = _scaled([qty for side in sides for _, qty in side])
+        levels = list(map(Level, prices, qtys))
+        own_bids, own_asks = levels[: len(sides[0])], levels[len(sides[0]) :]
+        own_bids.sort(reverse=True)
+        own_asks.sort()
+        if len(dict(own_bids)) < len(own_bids) or len(dict(own_asks)) < len(own_asks):
+            raise ValueError("two levels of one side have the same price")
+        return cls(key, ts_ms, tuple(own_bids), tuple(own_asks), price_decimals, qty_decimals, source)
 
     @property
     def fault(self) -> str | None:
@@ -131,14 +124,20 @@ class Book:
         return self.price(self.bids[0].price + self.asks[0].price) / 2
 
 
-def _decimals(values: list[Decimal]) -> int:
-    """Digits after the point that every one of ``values`` needs, which must be finite and above zero.
+def _scaled(values: list[Decimal]) -> tuple[list[int], int]:
+    """``values``, which must be finite and above zero, as whole numbers of one scale, and its digits after the point.
 
     The exponent of an exact sum is the smallest of its terms': one look at it spares a look at each.
     """
-    total = sum(values, Decimal(0))
-    if not total.is_finite() or (values and min(values) <= 0):
-        bad = next(value for value in values if not value.is_finite() or value <= 0)
-        raise ValueError(f"{bad} is not a price or a quantity above zero")
-    exponent = total.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    with localcontext(_EXACT):
+        try:
+            total = sum(values, Decimal(0))
+            if not total.is_finite() or (values and min(values) <= 0):
+                bad = next(value for value in values if not value.is_finite() or value <= 0)
+                raise ValueError(f"{bad} is not a price or a quantity above zero")
+            exponent = total.as_tuple().exponent
+            decimals = max(0, -exponent) if isinstance(exponent, int) else 0
+            unit = Decimal(10) ** decimals
+            return [int(value * unit) for value in values], decimals
+        except ArithmeticError:
+            raise ValueError("a price or a quantity has more digits than a book can hold") from None

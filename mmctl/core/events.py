@@ -90,7 +90,7 @@ class CancelRefused:
 class Seen:
     """The venue showed the order as open, in a listing or in answer to a query.
 
-    ``asked_at_s`` is the monotonic time at which the venue was asked.
+    ``asked_at_s`` is the monotonic time at which the venue was asked; ``symbol`` the venue's.
     """
 
     client_id: str
@@ -100,6 +100,7 @@ class Seen:
     qty: Decimal
     filled: Decimal
     asked_at_s: float
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)

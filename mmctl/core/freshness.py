@@ -23,28 +23,38 @@ class Stale:
 
 
 class BookAge:
-    """Follows one pair's books and judges the newest. Times are given, never read."""
+    """Follows one pair's books and judges the newest. Times are given, never read.
 
-    def __init__(self, frozen_after_s: float) -> None:
+    ``started_s`` is the monotonic time from which on a book could have come.
+    """
+
+    def __init__(self, frozen_after_s: float, started_s: float) -> None:
         self._frozen_after_s = frozen_after_s
         self._book: Book | None = None
-        self._advanced_at_s = 0.0
-        self._changed_at_s = 0.0
+        self._advanced_at_s = started_s
+        self._changed_at_s = started_s
+        self._usable: Book | None = None
+        self._usable_since_s = started_s
 
     @property
     def book(self) -> Book | None:
-        """The book that was observed last."""
+        """The newest book that was observed, usable or not."""
         return self._book
 
-    def observe(self, book: Book, now_s: float) -> None:
-        """``book`` is the newest that the feed has, at monotonic time ``now_s``."""
+    def observe(self, book: Book, wall_ms: int, now_s: float) -> None:
+        """``book`` is the newest that the feed has, at wall time ``wall_ms`` and monotonic time ``now_s``."""
         last = self._book
+        if last is not None and book.ts_ms < last.ts_ms:
+            return
         if last is None or book.ts_ms > last.ts_ms:
             self._advanced_at_s = now_s
         if last is None or (book.bids, book.asks) != (last.bids, last.asks):
             self._changed_at_s = now_s
-        if last is None or book.ts_ms >= last.ts_ms:
-            self._book = book
+        self._book = book
+        if book.fault is None and book.ts_ms - wall_ms <= FUTURE_ALLOWED_MS:
+            if self._usable is None or book.ts_ms > self._usable.ts_ms:
+                self._usable_since_s = now_s
+            self._usable = book
 
     def age_s(self, wall_ms: int, now_s: float) -> float:
         """Seconds since the newest book was made; infinite before the first."""
@@ -59,9 +69,8 @@ class BookAge:
             return Stale("no_book", "no book has been read yet")
         ahead_ms = book.ts_ms - wall_ms
         if ahead_ms > FUTURE_ALLOWED_MS:
-            return Stale(
-                "future_book", f"the book is {ahead_ms / 1000:.1f} s ahead of this clock: set the clocks right"
-            )
+            detail = f"the book is {ahead_ms / 1000:.1f} s ahead of this clock: set the clocks right"
+            return Stale("future_book", detail)
         age_s = self.age_s(wall_ms, now_s)
         if age_s > timeout_s:
             return Stale("stale_book", f"the book is {age_s:.1f} s old, the quote timeout is {timeout_s:g} s")
@@ -73,13 +82,12 @@ class BookAge:
         return None
 
     def deadline_s(self, timeout_s: float, wall_ms: int, now_s: float) -> float:
-        """The monotonic time at which quotes of a layer with this timeout rest on a stale book.
+        """The monotonic time from which on quotes of a layer with this timeout rest on a stale book.
 
-        For a book that is unusable by itself the clock runs from the last time that it advanced.
+        It counts from the newest *usable* book, or from the start before there was one: a fresh book that
+        is crossed, empty or from the future keeps no order alive.
         """
-        if self._book is None:
-            return now_s
-        return min(
-            now_s + timeout_s - self.age_s(wall_ms, now_s),
-            self._changed_at_s + self._frozen_after_s,
-        )
+        since_s = now_s - self._usable_since_s
+        if self._usable is not None:
+            since_s = max(since_s, (wall_ms - self._usable.ts_ms) / 1000)
+        return min(now_s + timeout_s - since_s, self._changed_at_s + self._frozen_after_s)

@@ -19,7 +19,8 @@ from mmctl.core.order import Quote, Side
 from mmctl.core.report import Refusal
 from mmctl.core.spec import LayerSpec, Strategy
 
-_BPS = 10_000
+_UNBOUNDED = 10**100
+"""More ticks or lots than any market has, where the venue sets no bound."""
 
 
 class Ladder(NamedTuple):
@@ -68,11 +69,12 @@ class LayerQuoter:
         """The most that one order may come to, in units of one tick times one lot."""
         self._min_units = ceil(max(spec.min_amount, instrument.min_notional) / unit)
         self._min_lots = max(1, ceil(max(spec.min_qty, instrument.min_qty) / lot))
-        self._max_lots = None if instrument.max_qty is None else int(instrument.max_qty // lot)
+        self._max_lots = _UNBOUNDED if instrument.max_qty is None else int(instrument.max_qty // lot)
         self._min_ticks = max(1, ceil(instrument.min_price / instrument.tick_size))
-        self._max_ticks = None if instrument.max_price is None else int(instrument.max_price // instrument.tick_size)
+        top = instrument.max_price
+        self._max_ticks = _UNBOUNDED if top is None else int(top // instrument.tick_size)
         self._scales: dict[tuple[int, int], _Scale] = {}
-        self._margins = {side: _ratio(spec.margin_bps(side) / _BPS) for side in Side}
+        self._moved = {side: _moved(spec.margin_bps(side), side) for side in Side}
 
     def ladder(self, book: Book, refreshes: int) -> Ladder:
         """The layer's ladder from a usable ``book``; ``refreshes`` counts its forced refreshes so far."""
@@ -83,7 +85,10 @@ class LayerQuoter:
 
     def innermost(self, book: Book, side: Side) -> int | None:
         """The price in ticks of the layer's quote of ``side`` nearest to the touch, if it has one."""
-        quotes = self._side(book, side, 0, 1, [])
+        wanted = self.spec.levels(side)
+        if self.spec.strategy is Strategy.MIRROR:
+            wanted = min(1, wanted)  # the walk goes on until one stands
+        quotes = self._side(book, side, 0, wanted, [])
         return quotes[0].price if quotes else None
 
     def _side(self, book: Book, side: Side, refreshes: int, levels: int, refused: list[Refusal]) -> tuple[Quote, ...]:
@@ -96,9 +101,8 @@ class LayerQuoter:
 
     def _mirror(self, book: Book, side: Side, scale: _Scale, wanted: int, refused: list[Refusal]) -> tuple[Quote, ...]:
         """Walk the reference side outward; levels that round to one tick are one quote, cut after adding."""
-        margin = self._margins[side]
-        moved = margin.den - margin.num if side is Side.BUY else margin.den + margin.num
-        num, den = scale.price.num * moved, scale.price.den * margin.den
+        moved = self._moved[side]
+        num, den = scale.price.num * moved.num, scale.price.den * moved.den
         reference = book.bids if side is Side.BUY else book.asks
         quotes: list[Quote] = []
         at, count = 0, len(reference)
@@ -119,14 +123,13 @@ class LayerQuoter:
         self, book: Book, side: Side, scale: _Scale, wanted: int, refreshes: int, refused: list[Refusal]
     ) -> tuple[Quote, ...]:
         """Level k lies at ``touch * (1 ± margin)**k``, computed exactly and rounded once."""
-        margin = self._margins[side]
-        moved = margin.den - margin.num if side is Side.BUY else margin.den + margin.num
+        moved = self._moved[side]
         reference = book.bids if side is Side.BUY else book.asks
         num, den = reference[0].price * scale.price.num, scale.price.den
         quotes: list[Quote] = []
         for level in range(1, wanted + 1):
-            num *= moved
-            den *= margin.den
+            num *= moved.num
+            den *= moved.den
             price = _round_outward(num, den, side)
             qty = self._drawn_lots(reference, side, scale, level, refreshes)
             quote = self._quote(side, price, qty, level, refused)
@@ -143,28 +146,29 @@ class LayerQuoter:
 
     def _quote(self, side: Side, price: int, lots: int, level: int, refused: list[Refusal]) -> Quote | None:
         """The quote at ``price`` for at most ``lots``, or a refusal."""
+        if self._min_ticks <= price <= self._max_ticks:
+            lots = min(lots, self.max_units // price, self._max_lots)
+            if lots >= self._min_lots and price * lots >= self._min_units:
+                return Quote(self.spec.layer, side, price, lots, level)
+        refused.append(self._refusal(side, price, lots, level))
+        return None
+
+    def _refusal(self, side: Side, price: int, lots: int, level: int) -> Refusal:
+        """Why a quote at ``price``, already cut to ``lots``, may not be."""
         instrument = self.instrument
+        at = f"price {instrument.price_text(price)}"
         if price < self._min_ticks:
             reason = "below_tick" if price < 1 else "price_band"
-            at = f"{price * instrument.tick_size:f} is under {self._min_ticks * instrument.tick_size:f}"
-            refused.append(Refusal(self.spec.layer, side, level, reason, f"price {at}"))
-            return None
-        if self._max_ticks is not None and price > self._max_ticks:
-            detail = f"price {instrument.price_text(price)} is above {instrument.max_price}"
-            refused.append(Refusal(self.spec.layer, side, level, "price_band", detail))
-            return None
-        lots = min(lots, self.max_units // price)
-        if self._max_lots is not None and lots > self._max_lots:
-            lots = self._max_lots
-        if lots < self._min_lots:
+            detail = f"{at} is under {instrument.price_text(self._min_ticks)}"
+        elif price > self._max_ticks:
+            reason, detail = "price_band", f"{at} is above {instrument.price_text(self._max_ticks)}"
+        elif lots < self._min_lots:
+            reason = "min_qty"
             detail = f"quantity {instrument.qty_text(lots)} is under {instrument.qty_text(self._min_lots)}"
-            refused.append(Refusal(self.spec.layer, side, level, "min_qty", detail))
-            return None
-        if price * lots < self._min_units:
-            detail = f"amount {instrument.amount(price, lots):f} is under {self._min_units * instrument.amount_unit:f}"
-            refused.append(Refusal(self.spec.layer, side, level, "min_amount", detail))
-            return None
-        return Quote(self.spec.layer, side, price, lots, level)
+        else:
+            reason, unit = "min_amount", instrument.amount_unit
+            detail = f"amount {instrument.amount(price, lots):f} is under {self._min_units * unit:f}"
+        return Refusal(self.spec.layer, side, level, reason, detail)
 
     def _scale(self, book: Book) -> _Scale:
         """The factors for this book's scale; a feed has a handful of scales, so they are kept."""
@@ -187,6 +191,14 @@ class LayerQuoter:
 def _round_outward(num: int, den: int, side: Side) -> int:
     """``num / den`` rounded away from the touch: down for a bid, up for an ask."""
     return num // den if side is Side.BUY else -(-num // den)
+
+
+def _moved(margin_bps: Decimal, side: Side) -> _Ratio:
+    """The factor that moves a price outward by a margin; a bid is not moved below zero."""
+    margin = _ratio(margin_bps / 10_000)
+    if side is Side.BUY:
+        return _Ratio(max(0, margin.den - margin.num), margin.den)
+    return _Ratio(margin.den + margin.num, margin.den)
 
 
 def _ratio(value: Decimal) -> _Ratio:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import zip_longest
+from math import inf
 from typing import NamedTuple
 
-from mmctl.core.order import CancelState, Layer, Order, Quote, Side, State
+from mmctl.core.order import LIVE, CancelState, Layer, Order, Quote, Side, State
 from mmctl.core.report import Wanted
 from mmctl.core.risk import UNBOUNDED, Room, Touch
 
@@ -80,9 +81,8 @@ def plan(target: Sequence[Quote], live: Iterable[Order], policy: Policy) -> Plan
     cancel waits for the placement's reply. One whose cancel is on its way is neither kept nor cancelled
     again; one whose cancel was lost is.
     """
-    orders = [order for order in live if order.is_live]
-    cancel = _crossing(target, orders, policy)
-    crossing = {wanted.order.client_id for wanted in cancel}
+    orders = [order for order in live if order.state in LIVE]
+    crossing, cancel = _crossing(target, orders, policy)
     keep: list[Order] = []
     place: list[Quote] = []
     wait: list[Waiting] = []
@@ -90,14 +90,23 @@ def plan(target: Sequence[Quote], live: Iterable[Order], policy: Policy) -> Plan
         quotes = [quote for quote in target if quote.side is side]
         own = [order for order in orders if order.side is side and order.layer is policy.layer]
         free = [order for order in own if order.cancel is CancelState.NONE and order.client_id not in crossing]
-        matched, left = _match(quotes, free, policy)
-        keep.extend(matched.values())
-        cancel.extend(Wanted(order, _why_not_kept(order, quotes, policy)) for order in left if _settled(order))
-        cancel.extend(Wanted(order, "cancel_again") for order in own if order.cancel is CancelState.UNKNOWN)
-        unmatched = [quote for quote in quotes if quote.price not in matched]
-        placed, waiting = _after_loan(unmatched, own, left, policy.ladder(side))
-        place.extend(placed)
-        wait.extend(waiting)
+        served = _match(quotes, free, policy)
+        kept = {order.client_id for order in served if order is not None}
+        keep.extend(order for order in served if order is not None)
+        prices = {quote.price for quote in quotes}
+        for order in free:
+            if order.client_id not in kept and order.state is State.OPEN:
+                cancel.append(Wanted(order, _why_not_kept(order, prices, policy)))
+        cancel.extend(
+            Wanted(order, "cancel_again")
+            for order in own
+            if order.cancel is CancelState.UNKNOWN and order.state is State.OPEN
+        )
+        unserved = [quote for quote, order in zip(quotes, served, strict=True) if order is None]
+        if unserved:
+            placed, waiting = _after_loan(unserved, own, kept, policy.ladder(side))
+            place.extend(placed)
+            wait.extend(waiting)
     placed, waiting = _with_room(_interleave(place), orders, cancel, policy.room)
     return Plan(
         keep=tuple(keep),
@@ -107,116 +116,164 @@ def plan(target: Sequence[Quote], live: Iterable[Order], policy: Policy) -> Plan
     )
 
 
-def cancel_all(live: Iterable[Order], reason: str) -> Plan:
-    """The plan of an empty target: every live order that can be cancelled now is, whatever its layer."""
-    wanted = [Wanted(order, reason) for order in live if order.is_live and order.cancel is not CancelState.SENT]
-    return Plan((), (), tuple(_interleaved_cancels(wanted)), ())
-
-
-def _settled(order: Order) -> bool:
-    return order.state is State.OPEN
-
-
-def _crossing(target: Sequence[Quote], orders: Sequence[Order], policy: Policy) -> list[Wanted]:
-    """Cancels of live orders that meet a wanted quote of the other side or the reference's opposite touch."""
-    lowest_ask = min((quote.price for quote in target if quote.side is Side.SELL), default=None)
-    highest_bid = max((quote.price for quote in target if quote.side is Side.BUY), default=None)
-    found: list[Wanted] = []
+def _crossing(target: Sequence[Quote], orders: Sequence[Order], policy: Policy) -> tuple[set[str], list[Wanted]]:
+    """Live orders that meet a wanted quote of the other side or the reference's opposite touch: their ids,
+    and the cancels of those that can be cancelled now."""
+    asks = [quote.price for quote in target if quote.side is Side.SELL]
+    bids = [quote.price for quote in target if quote.side is Side.BUY]
+    touch = policy.touch
+    if touch is not None:
+        asks.append(touch.ask)
+        bids.append(touch.bid)
+    lowest_ask, highest_bid = min(asks, default=None), max(bids, default=None)
+    ids: set[str] = set()
+    cancels: list[Wanted] = []
     for order in orders:
-        if order.cancel is CancelState.SENT or not _settled(order):
-            continue
         if order.side is Side.BUY:
-            meets_touch = policy.touch is not None and order.price >= policy.touch.ask
-            meets_target = lowest_ask is not None and order.price >= lowest_ask
+            if lowest_ask is None or order.price < lowest_ask:
+                continue
+            meets_touch = touch is not None and order.price >= touch.ask
         else:
-            meets_touch = policy.touch is not None and order.price <= policy.touch.bid
-            meets_target = highest_bid is not None and order.price <= highest_bid
-        if meets_touch or meets_target:
-            if order.cancel is CancelState.UNKNOWN and order.layer is policy.layer:
-                continue  # cancelled again below, with its own reason
-            found.append(Wanted(order, "crosses_touch" if meets_touch else "crosses_target"))
-    return found
-
-
-def _match(quotes: Sequence[Quote], free: Sequence[Order], policy: Policy) -> tuple[dict[int, Order], list[Order]]:
-    """Kept orders by the price of the quote that each serves, and the orders that serve none.
-
-    On a forced refresh only orders in flight or unknown are matched: they cannot be replaced yet, and their
-    levels must not be quoted twice.
-    """
-    keeps_settled = not policy.force and policy.diff_bps > 0
-    usable = [order for order in free if keeps_settled or not _settled(order)]
-    by_price: defaultdict[int, list[Order]] = defaultdict(list)
-    for order in usable:
-        by_price[order.price].append(order)
-    matched: dict[int, Order] = {}
-    taken: set[str] = set()
-    for quote in quotes:
-        fitting = [order for order in by_price.get(quote.price, ()) if _fits(order, quote, policy)]
-        if fitting:
-            best = min(fitting, key=lambda order: (abs(order.remaining - quote.qty), order.client_id))
-            matched[quote.price] = best
-            taken.add(best.client_id)
-    rest = sorted((order for order in usable if order.client_id not in taken), key=lambda o: (o.price, o.client_id))
-    if rest and len(matched) < len(quotes):
-        _match_nearest(quotes, rest, matched, policy)
-        taken = {order.client_id for order in matched.values()}
-    return matched, [order for order in free if order.client_id not in taken]
-
-
-def _match_nearest(quotes: Sequence[Quote], rest: list[Order], matched: dict[int, Order], policy: Policy) -> None:
-    """Give each unmatched quote, from the touch outward, the nearest fitting order of ``rest``."""
-    num, den = policy.diff_bps.as_integer_ratio()
-    prices = [order.price for order in rest]
-    used = [False] * len(rest)
-    for quote in quotes:
-        if quote.price in matched:
+            if highest_bid is None or order.price > highest_bid:
+                continue
+            meets_touch = touch is not None and order.price <= touch.bid
+        ids.add(order.client_id)
+        if order.state is not State.OPEN or order.cancel is CancelState.SENT:
             continue
-        reach = max(0, quote.price * num // (den * 10_000))
-        above = bisect_left(prices, quote.price)
-        below = above - 1
+        if order.cancel is CancelState.UNKNOWN and order.layer is policy.layer:
+            continue  # cancelled again by its own layer, with its own reason
+        cancels.append(Wanted(order, "crosses_touch" if meets_touch else "crosses_target"))
+    return ids, cancels
+
+
+def _match(quotes: Sequence[Quote], free: Sequence[Order], policy: Policy) -> list[Order | None]:
+    """The order that serves each quote, if any: at the same price first, then the nearest.
+
+    Where nothing is kept, orders in flight or unknown still serve: they cannot be replaced yet, and their
+    levels must not be quoted twice. An order above the maximum serves none.
+    """
+    keeps_open = not policy.force and policy.diff_bps > 0
+    most = policy.max_units
+    usable = [
+        order
+        for order in free
+        if (keeps_open or order.state is not State.OPEN) and order.price * order.remaining <= most
+    ]
+    served: list[Order | None] = [None] * len(quotes)
+    if not usable or not quotes:
+        return served
+    fits = _Fits(policy.tolerance)
+    rest = _match_equal(quotes, usable, served, fits)
+    if rest and policy.diff_bps > 0 and None in served:
+        _match_nearest(quotes, rest, served, fits, policy.diff_bps)
+    return served
+
+
+class _Fits:
+    """Which remaining quantities serve a quote: between ``(1 - t)`` and ``1 / (1 - t)`` times its own."""
+
+    def __init__(self, tolerance: Decimal) -> None:
+        self._num, self._den = (1 - tolerance).as_integer_ratio()
+
+    def bounds(self, qty: int) -> tuple[int, int | float]:
+        """The least and the greatest remaining quantity that serve a quote of ``qty``."""
+        num, den = self._num, self._den
+        return -(-qty * num // den), qty * den // num if num > 0 else inf
+
+
+def _match_equal(
+    quotes: Sequence[Quote], usable: Sequence[Order], served: list[Order | None], fits: _Fits
+) -> list[Order]:
+    """Serve quotes from orders at their own price; returns the orders that are left.
+
+    Several of one price are matched from the smallest up, which serves as many as can be served.
+    """
+    at_price: defaultdict[int, list[Order]] = defaultdict(list)
+    for order in usable:
+        at_price[order.price].append(order)
+    by_qty = [at for at, quote in enumerate(quotes) if quote.price in at_price]
+    by_qty.sort(key=lambda at: quotes[at].qty)
+    for orders in at_price.values():
+        orders.sort(key=lambda order: (order.remaining, order.client_id))
+    for at in by_qty:
+        low, high = fits.bounds(quotes[at].qty)
+        orders = at_price[quotes[at].price]
+        first = bisect_left(orders, low, key=lambda order: order.remaining)
+        if first < len(orders) and orders[first].remaining <= high:
+            served[at] = orders.pop(first)
+    return [order for orders in at_price.values() for order in orders]
+
+
+def _match_nearest(
+    quotes: Sequence[Quote], rest: list[Order], served: list[Order | None], fits: _Fits, diff_bps: Decimal
+) -> None:
+    """Give each unserved quote, from the touch outward, the nearest fitting order of ``rest`` within reach."""
+    num, den = (diff_bps / 10_000).as_integer_ratio()
+    rest.sort(key=lambda order: (order.price, order.client_id))
+    # A stop at either end lies out of any reach, and spares a look at the bounds.
+    prices = [-inf, *(order.price for order in rest), inf]
+    remaining = [0, *(order.remaining for order in rest), 0]
+    # The next unused order at or above, at or below: used ones are passed over in one step, not one by one.
+    up, down = list(range(len(prices))), list(range(len(prices)))
+    for at, quote in enumerate(quotes):
+        if served[at] is not None:
+            continue
+        price = quote.price
+        reach = price * num // den
+        low, high = fits.bounds(quote.qty)
+        start = bisect_left(prices, price)
+        above, below = _follow(up, start), _follow(down, start - 1)
         while True:
-            gap_above = prices[above] - quote.price if above < len(rest) else reach + 1
-            gap_below = quote.price - prices[below] if below >= 0 else reach + 1
-            if min(gap_above, gap_below) > reach:
-                break
-            if gap_below <= gap_above:
-                at, below = below, below - 1
+            if price - prices[below] <= prices[above] - price:
+                found = below
+                if price - prices[found] > reach:
+                    break
+                below = _follow(down, below - 1)
             else:
-                at, above = above, above + 1
-            if not used[at] and _fits(rest[at], quote, policy):
-                used[at] = True
-                matched[quote.price] = rest[at]
+                found = above
+                if prices[found] - price > reach:
+                    break
+                above = _follow(up, above + 1)
+            if low <= remaining[found] <= high:
+                served[at] = rest[found - 1]
+                up[found], down[found] = found + 1, found - 1
                 break
 
 
-def _fits(order: Order, quote: Quote, policy: Policy) -> bool:
-    """Whether the order's remaining quantity serves the quote, within tolerance and maximum."""
-    if order.price * order.remaining > policy.max_units:
-        return False
-    num, den = (1 - policy.tolerance).as_integer_ratio()
-    return order.remaining * den >= quote.qty * num and order.remaining * num <= quote.qty * den
+def _follow(links: list[int], at: int) -> int:
+    """The end of the chain of ``links`` from ``at``, which becomes shorter on the way."""
+    while links[at] != at:
+        links[at] = links[links[at]]
+        at = links[at]
+    return at
 
 
-def _why_not_kept(order: Order, quotes: Sequence[Quote], policy: Policy) -> str:
+def _why_not_kept(order: Order, wanted_prices: Collection[int], policy: Policy) -> str:
     if policy.force:
         return "forced"
-    if policy.ladder(order.side) == 0 or not quotes:
+    if policy.ladder(order.side) == 0 or not wanted_prices:
         return "not_wanted"
-    return "qty" if any(quote.price == order.price for quote in quotes) else "moved"
+    if policy.diff_bps <= 0:
+        return "replaced"
+    return "qty" if order.price in wanted_prices else "moved"
 
 
 def _after_loan(
-    unmatched: list[Quote], own: Sequence[Order], left: Sequence[Order], ladder: int
+    unserved: list[Quote], own: Sequence[Order], kept: Collection[str], ladder: int
 ) -> tuple[list[Quote], list[Waiting]]:
     """Placing first is a loan of at most one ladder: each cancel still unconfirmed from an earlier round,
-    and each unwanted order that cannot be cancelled yet, takes the place of one new quote of its side."""
-    held = [order for order in left if not _settled(order)]
-    pending = [order for order in own if order.cancel is not CancelState.NONE]
-    held_prices = {order.price for order in held}
-    waiting = [Waiting(quote, "unsettled_at_price", False) for quote in unmatched if quote.price in held_prices]
-    placed = [quote for quote in unmatched if quote.price not in held_prices]
-    lent = max(0, len(held) + len(pending) - len(waiting))
+    and each unwanted order that cannot be cancelled yet, takes the place of one new quote of its side.
+
+    No price is quoted beside an order that may or may not rest there.
+    """
+    unsettled = [order for order in own if order.state is not State.OPEN]
+    held = [order.price for order in unsettled if order.client_id not in kept]
+    pending = sum(order.cancel is not CancelState.NONE for order in own if order.state is State.OPEN)
+    doubtful = {order.price for order in unsettled}
+    waiting = [Waiting(quote, "unsettled_at_price", False) for quote in unserved if quote.price in doubtful]
+    placed = [quote for quote in unserved if quote.price not in doubtful]
+    in_their_place = sum(one.quote.price in held for one in waiting)
+    lent = pending + max(0, len(held) - in_their_place)
     allowed = max(0, min(len(placed) - lent, 2 * ladder - len(own)))
     waiting.extend(Waiting(quote, "unconfirmed_cancel", False) for quote in placed[allowed:])
     return placed[:allowed], waiting
@@ -225,7 +282,8 @@ def _after_loan(
 def _with_room(
     quotes: Iterable[Quote], orders: Sequence[Order], cancel: Sequence[Wanted], room: Room
 ) -> tuple[list[Quote], list[Waiting]]:
-    """Spend the room from the touch outward; what would cross a live own order waits for its end."""
+    """Spend the room from the touch outward; what would cross a live own order, or one placed before it,
+    waits for its end."""
     lowest_ask = min((order.price for order in orders if order.side is Side.SELL), default=None)
     highest_bid = max((order.price for order in orders if order.side is Side.BUY), default=None)
     freed = Counter(wanted.order.side for wanted in cancel)
@@ -242,13 +300,17 @@ def _with_room(
             need = quote.qty
         funds = left[quote.side]
         if crosses:
-            waiting.append(Waiting(quote, "would_cross_own", bool(freed)))
+            waiting.append(Waiting(quote, "would_cross_own", freed[quote.side.opposite] > 0))
         elif slots is not None and slots < 1:
             waiting.append(Waiting(quote, "open_order_cap", bool(freed)))
         elif funds is not None and funds < need:
             waiting.append(Waiting(quote, "balance", freed[quote.side] > 0))
         else:
             placed.append(quote)
+            if quote.side is Side.BUY:
+                highest_bid = quote.price if highest_bid is None else max(highest_bid, quote.price)
+            else:
+                lowest_ask = quote.price if lowest_ask is None else min(lowest_ask, quote.price)
             if slots is not None:
                 slots -= 1
             if funds is not None:

@@ -150,6 +150,83 @@ Report = Started | RoundDone | Skipped | Filled | Faulted | Summary
 
 
 @dataclass(frozen=True, slots=True)
+class BookShown:
+    """A reference book beside what the account has in its market, for ``show-book``.
+
+    ``own`` and ``foreign`` are ``None`` where the venue was not read; ``unread`` then says why.
+    """
+
+    pair: str
+    instrument: Instrument
+    book: Book
+    age_ms: float
+    own: tuple[Order, ...] | None
+    foreign: int | None
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a round would do now, for ``diff``. Nothing is sent, so placements have no client order id yet: ``""``."""
+
+    pair: str
+    instrument: Instrument
+    keep: tuple[Wanted, ...]
+    place: tuple[Wanted, ...]
+    cancel: tuple[Wanted, ...]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def changes(self) -> int:
+        return len(self.place) + len(self.cancel)
+
+
+@dataclass(frozen=True, slots=True)
+class PairOrders:
+    """Own orders of one pair, with the instrument that their prices are counted in."""
+
+    pair: str
+    instrument: Instrument
+    orders: tuple[Order, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """An engine that a stop met; ``state`` is ``acknowledged``, ``dead`` or ``not_reached``."""
+
+    name: str
+    epoch: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How ``cancel-near`` or ``cancel-all`` ended.
+
+    ``remaining``, ``foreign``, ``far_left`` (own far orders that a near stop left alone) and ``position`` (in
+    base currency, by pair) are ``None`` where they could not be read; ``unread`` then says why.
+    ``first_empty_ms`` is the time until a listing first showed none, ``None`` if none ever did.
+    """
+
+    venue: str
+    account: str
+    scope: str
+    pairs: tuple[str, ...]
+    halt: str
+    proof: str
+    engines: tuple[EngineSeen, ...]
+    cancelled: tuple[str, ...]
+    remaining: tuple[PairOrders, ...] | None
+    foreign: int | None
+    far_left: int | None
+    position: dict[str, Decimal] | None
+    halts: tuple[str, ...]
+    first_empty_ms: float | None
+    took_ms: float
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LayerView:
     """One layer in the context panel.
 

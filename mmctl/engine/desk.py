@@ -1,0 +1,87 @@
+"""The account's desk: one venue and account, its budget and ids, and the pairs that its events belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mmctl.core.budget import Budget
+from mmctl.core.events import Accepted, BalancesChanged, Ended, Event, Fill, Gap, OrderEvent, Rejected, Seen
+from mmctl.core.instrument import Instrument
+from mmctl.core.order import Layer, Side, encode_own_id
+from mmctl.core.report import Faulted, Report
+from mmctl.core.risk import Room
+from mmctl.ports import Clock, Venue
+
+
+class PairEvents(Protocol):
+    """What the desk tells a pair."""
+
+    def on_event(self, event: OrderEvent) -> None:
+        """The venue told something of an order of this pair's symbol."""
+
+    def on_gap(self, reason: str) -> None:
+        """What the venue told may be incomplete: compare with its listing."""
+
+
+class AccountDesk:
+    """Owns what all pairs of one account share. Its listener is the only way in for the venue's events."""
+
+    def __init__(self, venue: Venue, clock: Clock, report: Callable[[Report], None]) -> None:
+        self.venue = venue
+        self.clock = clock
+        self.report = report
+        self.epoch = 0
+        self._budget = Budget()
+        self._pairs: dict[str, PairEvents] = {}
+        self._sequence = 0
+        venue.listen(self._on_event)
+
+    def register(self, symbol: str, pair: PairEvents) -> None:
+        """Send the events of ``symbol`` to ``pair``."""
+        self._pairs[symbol] = pair
+
+    def next_id(self, layer: Layer, side: Side) -> str:
+        """A client order id that was never used before."""
+        self._sequence += 1
+        return encode_own_id(layer, side, self.epoch, self._sequence)
+
+    def room(self, instrument: Instrument, own_live: int, foreign: int, max_open_orders: int) -> Room:
+        """What one pair may place now; see ``Budget.room``."""
+        return self._budget.room(instrument, own_live, foreign, max_open_orders)
+
+    @property
+    def budget(self) -> Budget:
+        return self._budget
+
+    async def refresh_balances(self) -> None:
+        """Ask for all balances. Raises ``VenueError`` where they cannot be had."""
+        told = await self.venue.balances()
+        self._budget.update(told.assets, told.asked_at_s, whole=True)
+
+    def _on_event(self, symbol: str, event: Event) -> None:
+        """Route one event. It runs inside the venue's reader, which must outlive a fault of ours."""
+        try:
+            self._route(symbol, event)
+        except Exception as error:  # noqa: BLE001 - saves the venue's reader; the pair compares with the venue
+            detail = f"{type(error).__name__}: {error}"
+            self.report(Faulted(symbol, self.clock.wall_ms(), "event", detail, "comparing with the venue"))
+            for pair in self._pairs.values():
+                pair.on_gap("an event could not be taken in")
+
+    def _route(self, symbol: str, event: Event) -> None:
+        now_s = self.clock.monotonic()
+        if isinstance(event, BalancesChanged):
+            self._budget.update(event.balances, now_s, whole=False)
+            return
+        if isinstance(event, Gap):
+            for pair in self._pairs.values():
+                pair.on_gap(event.reason)
+            return
+        if isinstance(event, Accepted | Seen | Fill):
+            self._budget.accepted(event.client_id, now_s)
+        elif isinstance(event, Ended | Rejected):
+            self._budget.release(event.client_id)
+        owner = self._pairs.get(symbol)
+        if owner is not None:
+            owner.on_event(event)

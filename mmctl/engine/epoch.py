@@ -1,0 +1,38 @@
+"""The epoch: a number that grows with every engine that starts, and is part of every client order id.
+
+With it ids never repeat, over restarts and steps of the wall clock alike.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mmctl.core.order import MAX_EPOCH
+from mmctl.errors import StateUnreadable
+
+
+def next_epoch(state_dir: Path, venue: str, account: str, *, wall_ms: int, seen: int = 0) -> int:
+    """One more than the largest of: what is stored, ``seen`` in open own orders, and the Unix seconds.
+
+    It is stored before it is used. Raises ``StateUnreadable`` where the state folder cannot be read or
+    written, or holds rubbish.
+    """
+    path = state_dir / f"epoch-{venue}-{account}"
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stored = int(path.read_text()) if path.exists() else 0
+        epoch = 1 + max(stored, seen, wall_ms // 1000)
+        if epoch > MAX_EPOCH:
+            raise StateUnreadable(f"epoch {epoch} in {path} is too large", "set the clock right and remove the file")
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_text(f"{epoch}\n")
+        os.replace(fresh, path)
+    except ValueError as error:
+        raise StateUnreadable(f"{path} does not hold a number", "remove it") from error
+    except OSError as error:
+        raise StateUnreadable(
+            f"the state folder {state_dir} cannot be used: {error.strerror}",
+            "mend its permissions, or set MMCTL_STATE_DIR",
+        ) from error
+    return epoch

@@ -1,0 +1,179 @@
+"""The halt latch in the state folder: numbered records that only a resume record lifts.
+
+``halts.jsonl`` holds one JSON record a line and is only ever appended to, under a file lock. What cannot be
+read holds all placements; a halt file that lost records it once had is as good as unreadable, for a missing
+record must never lift a halt.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmctl.core.order import Layer
+from mmctl.errors import StateUnreadable
+from mmctl.ports import Halt, HaltScope
+
+FILE_NAME = "halts.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    halts: dict[int, Halt]
+    lifted: frozenset[int]
+    newest: int
+    rubbish: tuple[int, ...]
+    """Line numbers that could not be understood."""
+
+    @property
+    def in_force(self) -> tuple[Halt, ...]:
+        return tuple(halt for number, halt in sorted(self.halts.items()) if number not in self.lifted)
+
+
+class FileHaltLatch:
+    """Halts of one state folder. Reading costs one ``stat`` while nothing changes."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / FILE_NAME
+        self._signature: tuple[int, int, int] | None = None
+        self._records = _Records({}, frozenset(), 0, ())
+
+    def halts(self) -> tuple[Halt, ...]:
+        """The halts in force now, oldest first.
+
+        Raises ``StateUnreadable`` where the file cannot be read, holds rubbish, or has lost records.
+        """
+        records = self._read()
+        if records.rubbish:
+            raise StateUnreadable(
+                f"line {records.rubbish[0]} of {self.path} is not a halt record", "`mmctl resume` mends it"
+            )
+        return records.in_force
+
+    def set(self, scope: HaltScope, *, by: str, at_ms: int, why: str) -> Halt:
+        """Append a halt. Raises ``StateUnreadable`` where it cannot be written down."""
+        with self._locked():
+            records = self._read()
+            halt = Halt(records.newest + 1, scope, by, at_ms, why)
+            self._append({"n": halt.number, "halt": _scope_json(scope), "by": by, "at_ms": at_ms, "why": why})
+        return halt
+
+    def resume(self, chosen: Callable[[Halt], bool], *, by: str, at_ms: int) -> tuple[Halt, ...]:
+        """Lift the halts in force that ``chosen`` picks, and mend a file with rubbish in it.
+
+        Returns what was lifted. Raises ``StateUnreadable`` where that cannot be written down.
+        """
+        with self._locked():
+            records = self._read()
+            if records.rubbish:
+                self._mend(at_ms)
+            lifted = tuple(halt for halt in records.in_force if chosen(halt))
+            if lifted or records.rubbish:
+                numbers = [halt.number for halt in lifted]
+                self._append({"n": records.newest + 1, "resume": numbers, "by": by, "at_ms": at_ms})
+        return lifted
+
+    def _read(self) -> _Records:
+        """The records, parsed again only where the file has changed."""
+        try:
+            status = os.stat(self.path)
+            signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if signature == self._signature:
+                return self._records
+            records = _parse(self.path.read_bytes())
+        except FileNotFoundError:
+            signature, records = None, _Records({}, frozenset(), 0, ())
+        except OSError as error:
+            raise StateUnreadable(
+                f"the halt file {self.path} cannot be read: {error.strerror}", "mend its permissions"
+            ) from error
+        if records.newest < self._records.newest and not records.rubbish:
+            raise StateUnreadable(
+                f"the halt file {self.path} has lost records", "put it back, or restart mmctl to accept it"
+            )
+        self._signature, self._records = signature, records
+        return records
+
+    def _append(self, record: dict[str, Any]) -> None:
+        data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(28, "the record was cut short")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _mend(self, at_ms: int) -> None:
+        """Set the broken file aside and keep the lines of it that are records."""
+        try:
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            good = [line for line in lines if line.endswith(b"\n") and not _parse(line).rubbish]
+            mended = self.path.with_suffix(".new")
+            mended.write_bytes(b"".join(good))
+            os.replace(self.path, self.path.with_suffix(f".broken-{at_ms}"))
+            os.replace(mended, self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unwritable(self, error: OSError) -> StateUnreadable:
+        return StateUnreadable(
+            f"the halt file {self.path} cannot be written: {error.strerror}",
+            "mend the folder's permissions, or set MMCTL_STATE_DIR",
+        )
+
+
+def _scope_json(scope: HaltScope) -> dict[str, str | None]:
+    return {"venue": scope.venue, "account": scope.account, "symbol": scope.symbol, "layer": scope.layer}
+
+
+def _parse(data: bytes) -> _Records:
+    halts: dict[int, Halt] = {}
+    lifted: set[int] = set()
+    rubbish: list[int] = []
+    newest = 0
+    for line_number, line in enumerate(data.splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            number = int(record["n"])
+            if "resume" in record:
+                lifted.update(int(one) for one in record["resume"])
+            else:
+                halts[number] = _halt(number, record)
+            newest = max(newest, number)
+        except (ValueError, KeyError, TypeError):
+            rubbish.append(line_number)
+    return _Records(halts, frozenset(lifted), newest, tuple(rubbish))
+
+
+def _halt(number: int, record: dict[str, Any]) -> Halt:
+    scope, layer = record["halt"], record["halt"]["layer"]
+    return Halt(
+        number,
+        HaltScope(scope["venue"], scope["account"], scope["symbol"], None if layer is None else Layer(layer)),
+        str(record["by"]),
+        int(record["at_ms"]),
+        str(record["why"]),
+    )

@@ -1,0 +1,225 @@
+"""The engine: a quoting task for each pair with its guards beside it, and one way to stop.
+
+Time is monotonic. A pair's turns keep to its own grid; a turn that was missed is not made up for. Nothing
+that one pair waits for holds up another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from mmctl.core.events import Seen
+from mmctl.core.order import LIVE, Layer, Order, State, decode_own_id
+from mmctl.core.report import PairSummary, PairView, Summary
+from mmctl.engine.cycle import settle, turn
+from mmctl.engine.desk import AccountDesk
+from mmctl.engine.guard import adopt, compare_now_and_then, settle_unknown, watch_book, watch_halts
+from mmctl.engine.pair import Pair
+from mmctl.engine.sweep import Scope, Sweeper, Swept
+from mmctl.errors import MmctlError
+from mmctl.ports import Clock, Feed
+
+STAGGER_S = 0.01
+"""How far apart the pairs of one engine start, within their near interval, so that many of them do not
+all send at the same moment."""
+
+STOP_DEADLINE_S = 60.0
+"""How long a stop sweeps before it lists what remains."""
+
+GUARD_RESTART_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a run ends by itself: after so many turns of every pair's first layer, or so many seconds."""
+
+    rounds: int | None = None
+    for_s: float | None = None
+
+
+class Engine:
+    """Quotes the given pairs, each through its account's desk, until it is told to stop."""
+
+    def __init__(self, pairs: Sequence[Pair], feed: Feed, clock: Clock) -> None:
+        self.pairs = tuple(pairs)
+        self._desks: tuple[AccountDesk, ...] = tuple(dict.fromkeys(pair.desk for pair in pairs))
+        self._feed = feed
+        self._clock = clock
+        self._started_s = clock.monotonic()
+        self._guards: list[asyncio.Task[None]] = []
+        self.lateness_s: deque[float] = deque(maxlen=20_000)
+        """How late each of the newest turns began, in seconds."""
+
+    def views(self) -> list[PairView]:
+        """What the live view draws."""
+        return [pair.view() for pair in self.pairs]
+
+    async def prepare(self, next_epoch: Callable[[AccountDesk, int], int]) -> None:
+        """Read balances, adopt the venue's own open orders, and take an epoch above all that were seen.
+
+        Raises ``VenueError`` where that cannot be read, ``StateUnreadable`` where no epoch can be had.
+        """
+        for desk in self._desks:
+            await desk.refresh_balances()
+            seen = [await adopt(pair) for pair in self.pairs if pair.desk is desk]
+            desk.epoch = next_epoch(desk, max(seen, default=0))
+
+    async def run(self, limits: Limits) -> None:
+        """Quote until ``limits`` or cancellation; ``stop`` is to follow in either case."""
+        for pair in self.pairs:
+            self._guard(pair, "stale guard", partial(watch_book, pair, self._feed))
+            self._guard(pair, "halt guard", partial(watch_halts, pair))
+            self._guard(pair, "settling", partial(settle_unknown, pair))
+            self._guard(pair, "comparing", partial(compare_now_and_then, pair))
+        try:
+            async with asyncio.timeout(limits.for_s), asyncio.TaskGroup() as quoting:
+                for number, pair in enumerate(self.pairs):
+                    quoting.create_task(self._quote(pair, number * STAGGER_S, limits.rounds))
+        except TimeoutError:
+            return
+
+    async def stop(self, *, leave_orders: bool, deadline_s: float = STOP_DEADLINE_S) -> dict[AccountDesk, Swept]:
+        """Stop placing, cancel all known own orders at once, and sweep until the venue is proven empty.
+
+        Returns how each account's sweep ended; nothing with ``leave_orders``.
+        """
+        for pair in self.pairs:
+            pair.gate.stopping = True
+        try:
+            if leave_orders:
+                return {}
+            swept = await asyncio.gather(*(self._sweep(desk, deadline_s) for desk in self._desks))
+            return dict(zip(self._desks, swept, strict=True))
+        finally:
+            for task in self._guards:
+                task.cancel()
+            await asyncio.gather(*self._guards, return_exceptions=True)
+
+    def summary(self, swept: dict[AccountDesk, Swept]) -> Summary:
+        """The counts of the whole run, and what remains by the sweeps (by the ledger where none was made)."""
+        totals = [pair.totals for pair in self.pairs]
+        return Summary(
+            rounds=sum(state.rounds for pair in self.pairs for state in pair.layers.values()),
+            placed=sum(one.placed for one in totals),
+            kept=sum(one.kept for one in totals),
+            cancelled=sum(one.cancelled for one in totals),
+            rejected=sum(one.rejected for one in totals),
+            unknown=sum(one.unknown for one in totals),
+            fills=sum(one.fills for one in totals),
+            faults=sum(one.faults for one in totals),
+            pairs=tuple(_pair_summary(pair, swept.get(pair.desk)) for pair in self.pairs),
+            elapsed_ms=(self._clock.monotonic() - self._started_s) * 1000,
+            near_turns_with_book=sum(one.near_turns_with_book for one in totals),
+        )
+
+    async def _sweep(self, desk: AccountDesk, deadline_s: float) -> Swept:
+        pairs = [pair for pair in self.pairs if pair.desk is desk]
+        sweeper = Sweeper(
+            desk.venue,
+            self._clock,
+            Scope(tuple(pair.spec.symbol for pair in pairs)),
+            deadline_s=deadline_s,
+            quiet=lambda: not any(_unanswered(pair) for pair in pairs),
+        )
+        batches = []
+        for pair in pairs:
+            orders = pair.cancellable(None, at_any_cost=True)
+            sweeper.asked([order.client_id for order in orders])
+            if orders:
+                batches.append(pair.cancel(orders))
+            pair.doubts.set()
+        # The listings are asked for as soon as the venue has answered, and whatever it does not answer.
+        await asyncio.gather(*(batch.answered(min(deadline_s, desk.venue.request_timeout_s)) for batch in batches))
+        return await sweeper.run()
+
+    def _guard(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._guards.append(asyncio.create_task(self._guarded(pair, name, work)))
+
+    async def _guarded(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Keep a guard at work: a fault of ours in it is told, near orders go, and it starts again."""
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - saves the guard: without it orders would rest unwatched
+                await self._on_fault(pair, error, f"{name} starts again in {GUARD_RESTART_S:g} s")
+            await self._clock.sleep(GUARD_RESTART_S)
+
+    async def _quote(self, pair: Pair, start_in_s: float, rounds: int | None) -> None:
+        """Take the pair's turns, near before far where both are due."""
+        interval_s = min(state.spec.interval_s for state in pair.layers.values())
+        start_s = self._clock.monotonic() + start_in_s % interval_s
+        due_s = dict.fromkeys(pair.layers, start_s)
+        counted = next(iter(pair.layers))
+        while True:
+            layer = min(due_s, key=lambda one: (due_s[one], one is not counted))
+            now_s = self._clock.monotonic()
+            if rounds is not None and pair.layers[counted].turns >= rounds and due_s[layer] > now_s:
+                return
+            if due_s[layer] > now_s:
+                await self._clock.sleep(due_s[layer] - now_s)
+            self.lateness_s.append(self._clock.monotonic() - due_s[layer])
+            await self._take_turn(pair, layer)
+            interval_s = pair.layers[layer].spec.interval_s
+            past = int((self._clock.monotonic() - due_s[layer]) / interval_s)
+            due_s[layer] += interval_s * (past + 1)
+
+    async def _take_turn(self, pair: Pair, layer: Layer) -> None:
+        try:
+            await turn(pair, self._feed, layer)
+        except Exception as error:  # noqa: BLE001 - saves the pair: its near orders go, and it backs off
+            waits_s = [state.back_off(self._clock.monotonic()) for state in pair.layers.values()]
+            await self._on_fault(pair, error, f"backing off for {min(waits_s):g} s")
+        if layer is Layer.FAR:
+            pair.compare_wanted.set()
+
+    async def _on_fault(self, pair: Pair, error: Exception, then: str) -> None:
+        """A fault cancels the pair's near orders, and the venue's listing is the truth after it."""
+        kind = error.kind if isinstance(error, MmctlError) else type(error).__name__
+        orders = pair.cancellable(Layer.NEAR)
+        pair.fault(kind, str(error), f"cancelling {len(orders)} near orders, {then}")
+        for state in pair.layers.values():
+            state.last_alert = kind
+        pair.compare_wanted.set()
+        if orders:
+            await settle(pair, pair.cancel(orders))
+
+
+def _unanswered(pair: Pair) -> bool:
+    """Whether a placement of this pair may still appear on the venue."""
+    return any(order.state in LIVE and order.state is not State.OPEN for order in pair.ledger.live())
+
+
+def _pair_summary(pair: Pair, swept: Swept | None) -> PairSummary:
+    """What is left of one pair; ``open_orders`` is ``None`` where the last listing could not be read."""
+    name, instrument, position = pair.spec.name, pair.instrument, pair.ledger.position
+    if swept is None:
+        return PairSummary(name, instrument, position, tuple(pair.ledger.live()))
+    if swept.remaining is None:
+        return PairSummary(name, instrument, position, None, swept.unread)
+    left = [_as_order(pair, seen) for symbol, seen in swept.remaining if symbol == pair.spec.symbol]
+    known = {order.client_id for order in left}
+    unanswered = [one for one in pair.ledger.live() if one.state is not State.OPEN and one.client_id not in known]
+    return PairSummary(name, instrument, position, (*left, *unanswered))
+
+
+def _as_order(pair: Pair, seen: Seen) -> Order:
+    """An order that a listing showed, as far as the listing tells it."""
+    own = decode_own_id(seen.client_id)
+    if own is None:
+        raise ValueError(f"{seen.client_id} is not an own order")
+    instrument = pair.instrument
+    return Order(
+        client_id=seen.client_id,
+        layer=own.layer,
+        side=seen.side,
+        price=instrument.ticks(seen.price, seen.side),
+        qty=instrument.lots(seen.qty),
+        filled=instrument.lots(seen.filled),
+        state=State.OPEN,
+        order_id=seen.order_id,
+        epoch=own.epoch,
+    )

@@ -1,0 +1,137 @@
+"""Stopping: cancel every own order in scope, and list the venue until it is proven empty of them.
+
+Used by a shutdown, with the engine's own pairs, and by the stop verbs, from a process that runs no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mmctl.core.events import Ended, Event, Seen
+from mmctl.core.order import CancelOrder, Layer, State, decode_own_id
+from mmctl.errors import VenueError
+from mmctl.ports import Clock, Venue
+
+EMPTY_LISTINGS_NEEDED = 2
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+CANCEL_AGAIN_S = 1.0
+"""How long a cancel may stay without effect before it is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is to go: the symbols (all of the account: ``None``) and the layer (both: ``None``)."""
+
+    symbols: tuple[str, ...] | None
+    layer: Layer | None = None
+
+    def covers(self, client_id: str) -> bool:
+        own = decode_own_id(client_id)
+        return own is not None and self.layer in (None, own.layer)
+
+
+@dataclass(slots=True)
+class Swept:
+    """How a sweep ended. ``remaining`` is ``None`` where it could not be read; ``unread`` says why."""
+
+    proven: bool = False
+    cancelled: list[str] = field(default_factory=list)
+    remaining: tuple[tuple[str, Seen], ...] | None = None
+    foreign: int | None = None
+    unread: str = ""
+    first_empty_ms: float | None = None
+    took_ms: float = 0.0
+
+
+class Sweeper:
+    """Sweeps one account. ``quiet`` says that no placement of a known engine is without its answer, so that
+    an empty listing cannot be overtaken; ``quiet_after_s`` is for engines that cannot be asked: how long
+    the venue must be watched before its emptiness proves anything."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        clock: Clock,
+        scope: Scope,
+        *,
+        deadline_s: float,
+        quiet: Callable[[], bool] = lambda: True,
+        quiet_after_s: float = 0.0,
+    ) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._scope = scope
+        self._quiet = quiet
+        self._started_s = clock.monotonic()
+        self._deadline_s = self._started_s + deadline_s
+        self._quiet_from_s = self._started_s + quiet_after_s
+        self._asked: dict[str, float] = {}
+        self.swept = Swept()
+
+    def on_event(self, event: Event) -> None:
+        """Note the ends of orders that this sweep cancelled; give it every event of the venue."""
+        ours = isinstance(event, Ended) and event.state is State.CANCELLED and event.client_id in self._asked
+        if ours and event.client_id not in self.swept.cancelled:
+            self.swept.cancelled.append(event.client_id)
+
+    def asked(self, client_ids: Sequence[str]) -> None:
+        """Cancels for these have just been sent by somebody else."""
+        self._asked.update(dict.fromkeys(client_ids, self._clock.monotonic()))
+
+    async def run(self) -> Swept:
+        """Sweep until proven empty or the deadline; never raises for what the venue does."""
+        empties, pause_s = 0, FIRST_PAUSE_S
+        while True:
+            found = await self._look()
+            if found is not None and not found:
+                if self.swept.first_empty_ms is None:
+                    self.swept.first_empty_ms = self._elapsed_ms()
+                settled = self._quiet() and self._clock.monotonic() >= self._quiet_from_s
+                empties = empties + 1 if settled else 0
+            else:
+                empties = 0
+                self.swept.first_empty_ms = None if found else self.swept.first_empty_ms
+            if empties >= EMPTY_LISTINGS_NEEDED or self._clock.monotonic() >= self._deadline_s:
+                break
+            if found:
+                self._cancel(found)
+            left_s = self._deadline_s - self._clock.monotonic()
+            await self._clock.sleep(min(pause_s, max(0.0, left_s)) if not empties else 0.0)
+            pause_s = min(LONGEST_PAUSE_S, 1.5 * pause_s)
+        self.swept.proven = empties >= EMPTY_LISTINGS_NEEDED
+        self.swept.took_ms = self._elapsed_ms()
+        return self.swept
+
+    async def _look(self) -> list[tuple[str, Seen]] | None:
+        """Own orders in scope that the venue shows now; ``None`` where that could not be read."""
+        try:
+            listings = [await self._venue.open_orders(symbol) for symbol in self._scope.symbols or (None,)]
+        except VenueError as error:
+            self.swept.remaining, self.swept.foreign, self.swept.unread = None, None, str(error)
+            return None
+        found = [
+            (listing.symbol or seen.symbol, seen)
+            for listing in listings
+            for seen in listing.own
+            if self._scope.covers(seen.client_id)
+        ]
+        self.swept.remaining = tuple(found)
+        self.swept.foreign = sum(len(listing.foreign) for listing in listings)
+        self.swept.unread = ""
+        return found
+
+    def _cancel(self, found: Sequence[tuple[str, Seen]]) -> None:
+        now_s = self._clock.monotonic()
+        due = [
+            CancelOrder(symbol, seen.client_id, seen.order_id)
+            for symbol, seen in found
+            if now_s - self._asked.get(seen.client_id, -CANCEL_AGAIN_S) >= CANCEL_AGAIN_S
+        ]
+        self.asked([cancel.client_id for cancel in due])
+        if due:
+            self._venue.submit((), due)
+
+    def _elapsed_ms(self) -> float:
+        return (self._clock.monotonic() - self._started_s) * 1000
