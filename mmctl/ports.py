@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -156,6 +157,12 @@ class Halt:
     by: str
     at_ms: int
     why: str
+
+    def __str__(self) -> str:
+        scope = self.scope
+        what = f"{scope.layer or 'both layers'} of {scope.symbol or 'all symbols'} on {scope.venue} {scope.account}"
+        since = datetime.fromtimestamp(self.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"halt {self.number}: {what}, by {self.by}, since {since}: {self.why}"
 
 
 class HaltLatch(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+from operator import gt, lt
 from typing import NamedTuple
 
 _EXACT = Context(prec=60, Emin=-60, Emax=60, traps=[Clamped, Inexact, InvalidOperation, Overflow])
@@ -73,16 +74,17 @@ class Book:
         finite number, or two levels of one side at the same price.
         """
         sides = [[level for level in side if level[1]] for side in (bids, asks)]
-        # All prices are scaled in one go, then all quantities: a book is read many times a second.
+        # A book is read many times a second, so whole columns are scaled, and sorted only where they need it.
         prices, price_decimals = _scaled([price for side in sides for price, _ in side])
         qtys, qty_decimals = _scaled([qty for side in sides for _, qty in side])
-        levels = list(map(Level, prices, qtys))
-        own_bids, own_asks = levels[: len(sides[0])], levels[len(sides[0]) :]
-        own_bids.sort(reverse=True)
-        own_asks.sort()
-        if len(dict(own_bids)) < len(own_bids) or len(dict(own_asks)) < len(own_asks):
-            raise ValueError("two levels of one side have the same price")
-        return cls(key, ts_ms, tuple(own_bids), tuple(own_asks), price_decimals, qty_decimals, source)
+        cut = len(sides[0])
+        levels = tuple([tuple.__new__(Level, pair) for pair in zip(prices, qtys, strict=True)])
+        own_bids, own_asks = levels[:cut], levels[cut:]
+        if not all(map(gt, prices[: cut - 1], prices[1:cut])):
+            own_bids = _sorted(own_bids, descending=True)
+        if not all(map(lt, prices[cut:-1], prices[cut + 1 :])):
+            own_asks = _sorted(own_asks, descending=False)
+        return cls(key, ts_ms, own_bids, own_asks, price_decimals, qty_decimals, source)
 
     @property
     def fault(self) -> str | None:
@@ -124,6 +126,12 @@ class Book:
         return self.price(self.bids[0].price + self.asks[0].price) / 2
 
 
+def _sorted(levels: tuple[Level, ...], *, descending: bool) -> tuple[Level, ...]:
+    if len({level.price for level in levels}) < len(levels):
+        raise ValueError("two levels of one side have the same price")
+    return tuple(sorted(levels, reverse=descending))
+
+
 def _scaled(values: list[Decimal]) -> tuple[list[int], int]:
     """``values``, which must be finite and above zero, as whole numbers of one scale, and its digits after the point.
 
@@ -138,6 +146,6 @@ def _scaled(values: list[Decimal]) -> tuple[list[int], int]:
             exponent = total.as_tuple().exponent
             decimals = max(0, -exponent) if isinstance(exponent, int) else 0
             unit = Decimal(10) ** decimals
-            return [int(value * unit) for value in values], decimals
+            return list(map(int, map(unit.__mul__, values))), decimals
         except ArithmeticError:
             raise ValueError("a price or a quantity has more digits than a book can hold") from None

@@ -44,9 +44,9 @@ class BookAge:
     def observe(self, book: Book, wall_ms: int, now_s: float) -> None:
         """``book`` is the newest that the feed has, at wall time ``wall_ms`` and monotonic time ``now_s``."""
         last = self._book
-        if last is not None and book.ts_ms < last.ts_ms:
-            return
-        if last is None or book.ts_ms > last.ts_ms:
+        if last is not None and book.ts_ms < last.ts_ms and last.ts_ms - wall_ms <= FUTURE_ALLOWED_MS:
+            return  # older; only a book from the future does not stand in the way of one with a right stamp
+        if last is None or book.ts_ms != last.ts_ms:
             self._advanced_at_s = now_s
         if last is None or (book.bids, book.asks) != (last.bids, last.asks):
             self._changed_at_s = now_s

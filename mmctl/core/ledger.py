@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from math import inf
 
 from mmctl.core.events import (
     Accepted,
@@ -32,25 +33,34 @@ REMEMBERED_ENDS = 20_000
 """How many ended orders are remembered, so that late events about them are understood."""
 
 NOT_FOUND_NEEDED = 2
-"""Answers "not found", each asked for after the landing time, that end an order."""
+"""Answers "not found", each asked for at another time after the landing time, that end an order."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """One order and what its present state was concluded from."""
+    """One order and what its present state was concluded from.
+
+    ``alive_at_s`` is the time of the last evidence that it rests, ``doubted_at_s`` that of the last against
+    it; ``not_found`` are the times of asking of the "not found" answers that count since.
+    """
 
     order: Order
     trades: dict[str, Decimal] = field(default_factory=dict)
     told_filled: Decimal = Decimal(0)
     traded: Decimal = Decimal(0)
     accepted: bool = False
-    doubted: bool = False
-    not_found: int = 0
+    alive_at_s: float = -inf
+    doubted_at_s: float = -inf
+    not_found: set[float] = field(default_factory=set)
     changed_at_s: float = 0.0
 
     @property
     def filled(self) -> Decimal:
         return max(self.traded, self.told_filled)
+
+    @property
+    def doubted(self) -> bool:
+        return self.doubted_at_s > self.alive_at_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,7 @@ class Ledger:
             state = self._by_landing_rule(entry, event)
         if entry.filled >= self.instrument.qty(before.qty):
             state = State.FILLED
+        self._note_life(entry, event, new_trade, state, now_s)
         self._store(entry, state, event, now_s)
         appeared = before.state in CONCLUDED and state in LIVE
         fault = f"an order thought {before.state} appeared on the venue" if appeared else ""
@@ -132,7 +143,7 @@ class Ledger:
         missing: list[Order] = []
         for client_id, entry in self._live.items():
             if entry.order.state is State.OPEN and entry.changed_at_s < asked_at_s and client_id not in shown:
-                entry.doubted = True
+                entry.doubted_at_s = max(entry.doubted_at_s, asked_at_s)
                 missing.append(entry.order)
         return missing
 
@@ -188,22 +199,41 @@ class Ledger:
         return new
 
     def _by_landing_rule(self, entry: _Entry, event: OrderEvent) -> State:
-        """After the landing time, two answers "not found" end an order; until then it stays what it is."""
+        """After the landing time, two answers "not found" end an order; until then it stays what it is.
+
+        An order thought over that is seen is live again, unless that was asked for before those answers.
+        """
+        order = entry.order
+        if isinstance(event, Seen):
+            return State.OPEN if event.asked_at_s > max(entry.not_found) else State.GONE
         if not isinstance(event, NotFound):
             raise DoesNotFit(f"{type(event).__name__} says no next state")
-        order = entry.order
-        entry.doubted = True
-        if order.signed_at_s is None or event.asked_at_s >= order.signed_at_s + self._landing_time_s:
-            entry.not_found += 1
-        if entry.not_found < NOT_FOUND_NEEDED:
+        entry.doubted_at_s = max(entry.doubted_at_s, event.asked_at_s)
+        landed = order.signed_at_s is None or event.asked_at_s >= order.signed_at_s + self._landing_time_s
+        if landed and event.asked_at_s > entry.alive_at_s:
+            entry.not_found.add(event.asked_at_s)
+        if len(entry.not_found) < NOT_FOUND_NEEDED:
             return order.state
         return State.GONE if entry.accepted or entry.filled else State.NEVER_LANDED
+
+    def _note_life(self, entry: _Entry, event: OrderEvent, new_trade: bool, state: State, now_s: float) -> None:
+        """Where ``event`` shows that the order rested or traded, doubts from before are answered.
+
+        Repeated news is no new evidence.
+        """
+        if isinstance(event, Seen):
+            entry.alive_at_s = max(entry.alive_at_s, event.asked_at_s)
+        elif new_trade or (isinstance(event, Accepted) and not entry.accepted):
+            entry.alive_at_s = now_s
+        else:
+            return
+        entry.accepted = True
+        if state in LIVE:
+            entry.not_found = {asked_at_s for asked_at_s in entry.not_found if asked_at_s > entry.alive_at_s}
 
     def _store(self, entry: _Entry, state: State, event: OrderEvent, now_s: float) -> None:
         """Write the order as it is now, and keep it among the live or the ended ones."""
         order = entry.order
-        if isinstance(event, Accepted | Seen | Fill):
-            entry.accepted, entry.doubted, entry.not_found = True, False, 0
         entry.changed_at_s = now_s
         entry.order = replace(
             order,

@@ -5,13 +5,26 @@
 
 An end that the venue stated is final: no late reply and no lagging listing revives it. ``never_landed``
 and ``gone`` are ends that we concluded, so an order that appears all the same is live again, is told as a
-fault and cancelled at once; so is one that the venue had refused. What the table does not hold does not
-fit, and is told as a fault: nothing is dropped in silence.
+fault and cancelled at once; so is one that the venue had refused. Late news is no appearance: an order that
+is gone was accepted and may have traded, and a listing asked for before the "not found" answers is older
+than they are. What the table does not hold does not fit, and is told as a fault: nothing is dropped in
+silence.
 """
 
 from __future__ import annotations
 
-from mmctl.core.events import Accepted, CancelRefused, Ended, Fill, NotFound, OrderEvent, Rejected, Seen, Unsettled
+from mmctl.core.events import (
+    Accepted,
+    CancelRefused,
+    Ended,
+    Fill,
+    NotFound,
+    OrderEvent,
+    Rejected,
+    Request,
+    Seen,
+    Unsettled,
+)
 from mmctl.core.order import ENDS, LIVE, State
 
 CONCLUDED = frozenset({State.NEVER_LANDED, State.GONE, State.REJECTED})
@@ -35,7 +48,7 @@ def _live_table() -> dict[tuple[State, type], State | None]:
         (State.IN_FLIGHT, Seen): State.OPEN,
         (State.IN_FLIGHT, Fill): State.OPEN,
         (State.IN_FLIGHT, Rejected): State.REJECTED,
-        (State.IN_FLIGHT, Unsettled): State.UNKNOWN,
+        (State.IN_FLIGHT, Unsettled): None,
         (State.IN_FLIGHT, Ended): None,
         (State.IN_FLIGHT, CancelRefused): State.IN_FLIGHT,
         (State.IN_FLIGHT, NotFound): State.IN_FLIGHT,
@@ -64,9 +77,12 @@ def _end_table() -> dict[tuple[State, type], State | None]:
         for kind in (Accepted, Seen, Fill, Rejected, Unsettled, CancelRefused, NotFound):
             table[state, kind] = state
         table[state, Ended] = None
-    for state in CONCLUDED:
+    for state in (State.NEVER_LANDED, State.REJECTED):
         for kind in (Accepted, Seen, Fill):
             table[state, kind] = State.OPEN
+    for state in (State.NEVER_LANDED, State.GONE):
+        table[state, Seen] = None
+    table[State.NEVER_LANDED, Rejected] = State.REJECTED
     return table
 
 
@@ -79,7 +95,7 @@ class DoesNotFit(ValueError):
 
 
 def next_state(state: State, event: OrderEvent) -> State | None:
-    """The state after ``event``; ``None`` for ``NotFound`` where the landing rule has to decide.
+    """The state after ``event``; ``None`` for ``NotFound`` and ``Seen`` where the landing rule has to decide.
 
     Raises ``DoesNotFit`` for a pair that the table does not hold.
     """
@@ -91,4 +107,7 @@ def next_state(state: State, event: OrderEvent) -> State | None:
         if state in LIVE:
             return event.state
         return min(state, event.state, key=PRECEDENCE.index)
+    if isinstance(event, Unsettled) and state is State.IN_FLIGHT:
+        # A cancel without an answer says nothing of the placement, whose own answer is still to come.
+        return State.UNKNOWN if event.request is Request.PLACE else State.IN_FLIGHT
     return following

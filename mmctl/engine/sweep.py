@@ -41,14 +41,23 @@ class Swept:
     remaining: tuple[tuple[str, Seen], ...] | None = None
     foreign: int | None = None
     unread: str = ""
+    others: int | None = None
+    """Own orders out of scope: far ones that a near stop leaves alone."""
+    late_epochs: set[int] = field(default_factory=set)
+    """Epochs of own orders that came after the first listing: an engine still places."""
+    waited: bool = False
+    """Whether the venue was watched for engines that could not be asked."""
     first_empty_ms: float | None = None
     took_ms: float = 0.0
 
 
 class Sweeper:
-    """Sweeps one account. ``quiet`` says that no placement of a known engine is without its answer, so that
-    an empty listing cannot be overtaken; ``quiet_after_s`` is for engines that cannot be asked: how long
-    the venue must be watched before its emptiness proves anything."""
+    """Sweeps one account.
+
+    ``quiet`` says that no placement of a known engine is without its answer, so that an empty listing
+    cannot be overtaken. ``stranger_wait_s`` is for engines that cannot be asked: once an own order was
+    found, the venue must be watched so long before its emptiness proves anything.
+    """
 
     def __init__(
         self,
@@ -58,7 +67,7 @@ class Sweeper:
         *,
         deadline_s: float,
         quiet: Callable[[], bool] = lambda: True,
-        quiet_after_s: float = 0.0,
+        stranger_wait_s: float = 0.0,
     ) -> None:
         self._venue = venue
         self._clock = clock
@@ -66,14 +75,17 @@ class Sweeper:
         self._quiet = quiet
         self._started_s = clock.monotonic()
         self._deadline_s = self._started_s + deadline_s
-        self._quiet_from_s = self._started_s + quiet_after_s
+        self._quiet_from_s = self._started_s
+        self._stranger_wait_s = stranger_wait_s
+        self._known: set[str] | None = None
         self._asked: dict[str, float] = {}
         self.swept = Swept()
 
     def on_event(self, event: Event) -> None:
         """Note the ends of orders that this sweep cancelled; give it every event of the venue."""
-        ours = isinstance(event, Ended) and event.state is State.CANCELLED and event.client_id in self._asked
-        if ours and event.client_id not in self.swept.cancelled:
+        if not isinstance(event, Ended) or event.state is not State.CANCELLED:
+            return
+        if event.client_id in self._asked and event.client_id not in self.swept.cancelled:
             self.swept.cancelled.append(event.client_id)
 
     def asked(self, client_ids: Sequence[str]) -> None:
@@ -119,8 +131,21 @@ class Sweeper:
         ]
         self.swept.remaining = tuple(found)
         self.swept.foreign = sum(len(listing.foreign) for listing in listings)
+        self.swept.others = sum(len(listing.own) for listing in listings) - len(found)
         self.swept.unread = ""
+        self._note_engines({seen.client_id for _, seen in found})
         return found
+
+    def _note_engines(self, shown: set[str]) -> None:
+        """Orders that were not there at first come from an engine that still places."""
+        if shown and self._stranger_wait_s and not self.swept.waited:
+            self.swept.waited = True
+            self._quiet_from_s = self._started_s + self._stranger_wait_s
+        if self._known is None:
+            self._known = set(self._asked)
+        elif late := shown - self._known:
+            self.swept.late_epochs |= {own.epoch for one in late if (own := decode_own_id(one)) is not None}
+        self._known |= shown
 
     def _cancel(self, found: Sequence[tuple[str, Seen]]) -> None:
         now_s = self._clock.monotonic()

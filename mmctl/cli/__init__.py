@@ -1,0 +1,85 @@
+"""The ``mmctl`` command: its verbs, and how a fault becomes one line and an exit code.
+
+Nothing heavy is imported here: every verb imports what it needs when it runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from mmctl import __version__
+from mmctl.cli import looking, quoting, stopping
+from mmctl.errors import EXIT_FAULT, EXIT_SIGINT, EXIT_USAGE, MmctlError
+
+app = typer.Typer(
+    name="mmctl",
+    help="Make markets from a reference book: two ladders of own quotes, and a stop that is proven.",
+    epilog="Start with `mmctl dry-run`. In an emergency: `mmctl cancel-near --profile NAME`.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+quoting.add_to(app)
+looking.add_to(app)
+stopping.add_to(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; faults become one line, traces only with ``--debug``."""
+    try:
+        code = app(args=list(arguments), standalone_mode=False)
+    except typer.TyperException as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", "mmctl")
+        _tell(arguments, "usage", " ".join(error.format_message().split()), f"see `{where} --help`")
+        return EXIT_USAGE
+    except MmctlError as error:
+        _tell(arguments, error.kind, error.message, error.hint)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has gone; what Python would still flush at the end has nowhere to go either.
+        sys.stdout = None
+        return 0
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        _tell(arguments, "fault", f"{type(error).__name__}: {error}", "run again with --debug for the trace")
+        return EXIT_FAULT
+    return code if isinstance(code, int) else 0
+
+
+def _tell(arguments: Sequence[str], kind: str, message: str, hint: str) -> None:
+    from mmctl.views import jsonlines, text
+
+    if _wants_json(arguments):
+        typer.echo(jsonlines.error(kind, message, hint))
+    else:
+        typer.echo(text.error(kind, message, hint), err=True)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether ``--output json`` is on the command line, which may be wrong in other places."""
+    joined = " ".join(arguments).replace("--output ", "--output=")
+    return "--output=json" in joined

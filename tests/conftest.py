@@ -1,0 +1,33 @@
+"""Every test starts from the same surroundings: nothing of this machine's operator, and a state folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+# Typer and rich read some of these when they are imported, so they go before any test module is.
+_SHAPES_OUTPUT = (
+    *("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "TTY_COMPATIBLE"),
+    *("TTY_INTERACTIVE", "COLUMNS", "LINES", "TERMINAL_WIDTH", "GITHUB_ACTIONS", "PYTHONUNBUFFERED"),
+)
+for _name in list(os.environ):
+    if _name in _SHAPES_OUTPUT or _name.startswith(("MMCTL_", "_MMCTL_", "TYPER_", "_TYPER_")):
+        del os.environ[_name]
+os.environ["TERM"] = "xterm-256color"
+
+# looptime asks for the current event loop before tests that have none. Up to Python 3.13 asking makes one,
+# which nobody closes; saying that there is none prevents it.
+asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state folder of this test alone; the user's folders are empty ones, so no profile is found there."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(home / name.lower()))
+    monkeypatch.setenv("MMCTL_STATE_DIR", str(home / "state"))
+    return home / "state"
