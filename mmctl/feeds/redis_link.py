@@ -15,7 +15,7 @@ from mmctl.wire.redis_address import ADDRESS_FORM, secrets_of, server_of
 
 
 class RedisLink:
-    """A server, and how to speak to it: ``timeout_s`` bounds each connect, write and read.
+    """A server, and how connections to it are made; ``timeout_s`` bounds each connect.
 
     There are no retries: they would only hide how long it took. Raises ``UsageError`` for an address that
     is none, and connects to nothing yet.

@@ -19,6 +19,9 @@ from mmctl.venues.mock_exchange import MockExchange
 from mmctl.venues.mock_line import MockLine, MockOptions
 from mmctl.venues.mock_market import MockOrder
 
+HISTORY_BEYOND_LANDING_S = 10.0
+"""How long beyond its landing time the venue can be asked for an order that ended."""
+
 __all__ = ["MockOptions", "MockVenue"]
 
 
@@ -43,7 +46,12 @@ class MockVenue:
         self.request_timeout_s = options.request_timeout_s
         self._clock = clock
         self._exchange = MockExchange(
-            instruments, balances, options.maker_fee_bps, options.taker_fee_bps, options.history_limit
+            instruments,
+            balances,
+            options.maker_fee_bps,
+            options.taker_fee_bps,
+            options.history_limit,
+            options.landing_time_s + HISTORY_BEYOND_LANDING_S,
         )
         self._line = MockLine(name, clock, self._exchange, options)
         self._placed_ids: deque[str] = deque(maxlen=options.history_limit)

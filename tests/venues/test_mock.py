@@ -330,7 +330,7 @@ moves = st.tuples(st.just("observe"), prices, st.integers(1, 50), quantities, st
 
 @given(st.lists(st.one_of(placements, removals, moves), max_size=60))
 def test_balances_are_conserved_never_negative_and_match_the_open_orders(steps: list[tuple]) -> None:
-    exchange = MockExchange({SYMBOL: WIDE}, BALANCES, D(10), D("7.5"), 1000)
+    exchange = MockExchange({SYMBOL: WIDE}, BALANCES, D(10), D("7.5"), 1000, 60.0)
     fills: list[Fill] = []
     placed: list[NewOrder] = []
     ts_ms = 0
