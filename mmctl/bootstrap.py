@@ -241,3 +241,10 @@ def _stand_in_notes(venue: str, specs: Sequence[PairSpec]) -> tuple[str, ...]:
         f"{10 ** -(spec.qty_decimals or 0):g} are from the profile's decimals"
         for spec in specs
     )
+
+
+def system_clock() -> Clock:
+    """The clock of everything that is not a test."""
+    from mmctl.clock import SystemClock
+
+    return SystemClock()

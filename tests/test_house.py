@@ -87,7 +87,7 @@ MAY_IMPORT = {
     "core": {"core"},
     "wire": {"wire", "core"},
     "ports": {"core"},
-    "profile": {"profile", "core"},
+    "profile": {"profile", "wire", "core"},
     "views": {"views", "core"},
     "feeds": {"feeds", "wire", "ports", "core"},
     "venues": {"venues", "wire", "ports", "core"},

@@ -62,7 +62,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         # Whoever read our output has gone; what Python would still flush at the end has nowhere to go either.
         sys.stdout = None
         return 0
-    except Exception as error:
+    except Exception as error:  # the top: saves the operator from a trace
         if "--debug" in arguments:
             raise
         _tell(arguments, "fault", f"{type(error).__name__}: {error}", "run again with --debug for the trace")

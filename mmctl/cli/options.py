@@ -81,8 +81,7 @@ def resolved(output: Output | None, no_color: bool) -> Output:
 
 def make_setup(profile: str | None, pairs: list[str] | None, feed: FeedName | None, redis_url: str | None) -> Setup:
     """Load the profile and choose its pairs; warnings go to standard error. Raises ``UsageError``."""
-    from mmctl.bootstrap import Setup
-    from mmctl.clock import SystemClock
+    from mmctl.bootstrap import Setup, system_clock
     from mmctl.profile import load_profile, select_pairs
     from mmctl.settings import redis_url as chosen_url
     from mmctl.settings import state_dir, unknown_variables
@@ -99,5 +98,5 @@ def make_setup(profile: str | None, pairs: list[str] | None, feed: FeedName | No
         feed=(feed or loaded.feed),
         redis_url=None if url is None else url.get_secret_value(),
         state_dir=state_dir(os.environ),
-        clock=SystemClock(),
+        clock=system_clock(),
     )

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import typer
 
-from mmctl.bootstrap import live_venue
+from mmctl.bootstrap import live_venue, system_clock
 from mmctl.cli.options import Output, note
-from mmctl.clock import SystemClock
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import Layer, Order, State, decode_own_id
 from mmctl.core.report import PairOrders, Stopped
@@ -83,7 +82,7 @@ async def stop(asked: StopAsked, output: Output) -> int:
         note(f"stopping {asked.layer or 'all'} on {target.venue}, account {target.account}: {what}")
         halt = _halt(latch, target, asked) if asked.halt else "not_set"
         try:
-            result, swept = await _stop_one(venue, target, asked, halt, latch, SystemClock())
+            result, swept = await _stop_one(venue, target, asked, halt, latch, system_clock())
         finally:
             await venue.close()
         typer.echo(jsonlines.stopped(result) if output is Output.JSON else text.stopped(result))

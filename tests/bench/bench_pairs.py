@@ -88,7 +88,9 @@ async def full_loop(seconds: float, profile_path: Path, state: Path) -> tuple[li
 def line(name: str, late: list[float]) -> float:
     """Print one row and return its p99."""
     p99 = quantiles(late, n=100)[98]
-    print(f"{name:12} rounds {len(late):6}  median {median(late):8.2f}  p99 {p99:8.2f}  worst {max(late):8.2f}  ms late")
+    print(
+        f"{name:12} rounds {len(late):6}  median {median(late):8.2f}  p99 {p99:8.2f}  worst {max(late):8.2f}  ms late"
+    )
     return p99
 
 
@@ -104,8 +106,10 @@ def main() -> int:
     settled = memory[int(SETTLED_S)] if len(memory) > SETTLED_S + 1 else memory[0]
     growth = memory[-1] / settled
     print("memory every 10 s, MiB:", " ".join(f"{kib / 1024:.1f}" for kib in memory[9::10]))
-    print(f"rounds {rounds}, faults {faults}; memory {settled / 1024:.1f} MiB after {SETTLED_S:g} s, "
-          f"{memory[-1] / 1024:.1f} MiB at the end: {growth:.3f} times")
+    print(
+        f"rounds {rounds}, faults {faults}; memory {settled / 1024:.1f} MiB after {SETTLED_S:g} s, "
+        f"{memory[-1] / 1024:.1f} MiB at the end: {growth:.3f} times"
+    )
     good = p99 <= P99_GOAL_MS and growth <= GROWTH_GOAL and not faults
     print(f"goals: p99 <= {P99_GOAL_MS:g} ms, memory <= {GROWTH_GOAL:g} times, no fault: {'met' if good else 'MISSED'}")
     return 0 if good else 1
