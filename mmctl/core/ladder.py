@@ -102,19 +102,20 @@ class LayerQuoter:
     def _mirror(self, book: Book, side: Side, scale: _Scale, wanted: int, refused: list[Refusal]) -> tuple[Quote, ...]:
         """Walk the reference side outward; levels that round to one tick are one quote, cut after adding."""
         moved = self._moved[side]
-        num, den = scale.price.num * moved.num, scale.price.den * moved.den
-        reference = book.bids if side is Side.BUY else book.asks
+        # Floor division rounds a bid down, and the negative price of an ask up: away from the touch.
+        sign, reference = (1, book.bids) if side is Side.BUY else (-1, book.asks)
+        num, den = sign * scale.price.num * moved.num, scale.price.den * moved.den
         quotes: list[Quote] = []
         at, count = 0, len(reference)
         while at < count and len(quotes) < wanted:
             level = at + 1
-            price = _round_outward(reference[at].price * num, den, side)
+            floor = reference[at].price * num // den
             qty = reference[at].qty
             at += 1
-            while at < count and _round_outward(reference[at].price * num, den, side) == price:
+            while at < count and reference[at].price * num // den == floor:
                 qty += reference[at].qty
                 at += 1
-            quote = self._quote(side, price, qty * scale.qty.num // scale.qty.den, level, refused)
+            quote = self._quote(side, sign * floor, qty * scale.qty.num // scale.qty.den, level, refused)
             if quote is not None:
                 quotes.append(quote)
         return tuple(quotes)
@@ -124,13 +125,13 @@ class LayerQuoter:
     ) -> tuple[Quote, ...]:
         """Level k lies at ``touch * (1 ± margin)**k``, computed exactly and rounded once."""
         moved = self._moved[side]
-        reference = book.bids if side is Side.BUY else book.asks
-        num, den = reference[0].price * scale.price.num, scale.price.den
+        sign, reference = (1, book.bids) if side is Side.BUY else (-1, book.asks)
+        num, den = sign * reference[0].price * scale.price.num, scale.price.den
         quotes: list[Quote] = []
         for level in range(1, wanted + 1):
             num *= moved.num
             den *= moved.den
-            price = _round_outward(num, den, side)
+            price = sign * (num // den)
             qty = self._drawn_lots(reference, side, scale, level, refreshes)
             quote = self._quote(side, price, qty, level, refused)
             if quote is not None:
@@ -186,11 +187,6 @@ class LayerQuoter:
             )
             self._scales[key] = scale
         return scale
-
-
-def _round_outward(num: int, den: int, side: Side) -> int:
-    """``num / den`` rounded away from the touch: down for a bid, up for an ask."""
-    return num // den if side is Side.BUY else -(-num // den)
 
 
 def _moved(margin_bps: Decimal, side: Side) -> _Ratio:

@@ -30,7 +30,10 @@ from mmctl.core.life import CONCLUDED, DoesNotFit, next_state
 from mmctl.core.order import LIVE, CancelState, Order, Side, State, decode_own_id
 
 REMEMBERED_ENDS = 20_000
-"""How many ended orders are remembered, so that late events about them are understood."""
+"""How many ended orders are remembered at most, so that late events about them are understood."""
+
+REMEMBERED_BEYOND_LANDING_S = 5.0
+"""How long an ended order is remembered beyond the landing time of its venue."""
 
 NOT_FOUND_NEEDED = 2
 """Answers "not found", each asked for at another time after the landing time, that end an order."""
@@ -166,7 +169,8 @@ class Ledger:
         if own is None:
             return None
         if not isinstance(event, Seen):
-            return Change(None, None)
+            # Unless it is told to be over it may rest, and the venue is to be asked.
+            return None if isinstance(event, Ended | NotFound | Rejected) else Change(None, None)
         order = Order(
             client_id=event.client_id,
             layer=own.layer,
@@ -246,7 +250,15 @@ class Ledger:
         self._live.pop(order.client_id, None)
         self._ended.pop(order.client_id, None)
         (self._live if state in LIVE else self._ended)[order.client_id] = entry
-        while len(self._ended) > REMEMBERED_ENDS:
+        self._forget(now_s)
+
+    def _forget(self, now_s: float) -> None:
+        """Let go of orders that ended so long ago that nothing more is to come of them."""
+        before_s = now_s - self._landing_time_s - REMEMBERED_BEYOND_LANDING_S
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            if oldest.changed_at_s >= before_s and len(self._ended) <= REMEMBERED_ENDS:
+                return
             self._ended.popitem(last=False)
 
 

@@ -24,6 +24,11 @@ from mmctl.core.order import LIVE, CancelState, Layer, Order, Quote, Side, State
 from mmctl.core.report import Wanted
 from mmctl.core.risk import UNBOUNDED, Room, Touch
 
+# Looking up a member of an enum costs more than all else that is done with an order here.
+_BUY, _SELL = Side.BUY, Side.SELL
+_OPEN = State.OPEN
+_NO_CANCEL, _CANCEL_SENT, _CANCEL_LOST = CancelState.NONE, CancelState.SENT, CancelState.UNKNOWN
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -86,21 +91,19 @@ def plan(target: Sequence[Quote], live: Iterable[Order], policy: Policy) -> Plan
     keep: list[Order] = []
     place: list[Quote] = []
     wait: list[Waiting] = []
-    for side in (Side.SELL, Side.BUY):
+    for side in (_SELL, _BUY):
         quotes = [quote for quote in target if quote.side is side]
         own = [order for order in orders if order.side is side and order.layer is policy.layer]
-        free = [order for order in own if order.cancel is CancelState.NONE and order.client_id not in crossing]
+        free = [order for order in own if order.cancel is _NO_CANCEL and order.client_id not in crossing]
         served = _match(quotes, free, policy)
         kept = {order.client_id for order in served if order is not None}
         keep.extend(order for order in served if order is not None)
         prices = {quote.price for quote in quotes}
         for order in free:
-            if order.client_id not in kept and order.state is State.OPEN:
+            if order.client_id not in kept and order.state is _OPEN:
                 cancel.append(Wanted(order, _why_not_kept(order, prices, policy)))
         cancel.extend(
-            Wanted(order, "cancel_again")
-            for order in own
-            if order.cancel is CancelState.UNKNOWN and order.state is State.OPEN
+            Wanted(order, "cancel_again") for order in own if order.cancel is _CANCEL_LOST and order.state is _OPEN
         )
         unserved = [quote for quote, order in zip(quotes, served, strict=True) if order is None]
         if unserved:
@@ -110,7 +113,7 @@ def plan(target: Sequence[Quote], live: Iterable[Order], policy: Policy) -> Plan
     placed, waiting = _with_room(_interleave(place), orders, cancel, policy.room)
     return Plan(
         keep=tuple(keep),
-        place=tuple(placed),
+        place=tuple(_interleave(placed)),
         cancel=tuple(_interleaved_cancels(cancel)),
         wait=(*wait, *waiting),
     )
@@ -119,8 +122,8 @@ def plan(target: Sequence[Quote], live: Iterable[Order], policy: Policy) -> Plan
 def _crossing(target: Sequence[Quote], orders: Sequence[Order], policy: Policy) -> tuple[set[str], list[Wanted]]:
     """Live orders that meet a wanted quote of the other side or the reference's opposite touch: their ids,
     and the cancels of those that can be cancelled now."""
-    asks = [quote.price for quote in target if quote.side is Side.SELL]
-    bids = [quote.price for quote in target if quote.side is Side.BUY]
+    asks = [quote.price for quote in target if quote.side is _SELL]
+    bids = [quote.price for quote in target if quote.side is _BUY]
     touch = policy.touch
     if touch is not None:
         asks.append(touch.ask)
@@ -129,7 +132,7 @@ def _crossing(target: Sequence[Quote], orders: Sequence[Order], policy: Policy) 
     ids: set[str] = set()
     cancels: list[Wanted] = []
     for order in orders:
-        if order.side is Side.BUY:
+        if order.side is _BUY:
             if lowest_ask is None or order.price < lowest_ask:
                 continue
             meets_touch = touch is not None and order.price >= touch.ask
@@ -138,9 +141,9 @@ def _crossing(target: Sequence[Quote], orders: Sequence[Order], policy: Policy) 
                 continue
             meets_touch = touch is not None and order.price <= touch.bid
         ids.add(order.client_id)
-        if order.state is not State.OPEN or order.cancel is CancelState.SENT:
+        if order.state is not _OPEN or order.cancel is _CANCEL_SENT:
             continue
-        if order.cancel is CancelState.UNKNOWN and order.layer is policy.layer:
+        if order.cancel is _CANCEL_LOST and order.layer is policy.layer:
             continue  # cancelled again by its own layer, with its own reason
         cancels.append(Wanted(order, "crosses_touch" if meets_touch else "crosses_target"))
     return ids, cancels
@@ -155,9 +158,7 @@ def _match(quotes: Sequence[Quote], free: Sequence[Order], policy: Policy) -> li
     keeps_open = not policy.force and policy.diff_bps > 0
     most = policy.max_units
     usable = [
-        order
-        for order in free
-        if (keeps_open or order.state is not State.OPEN) and order.price * order.remaining <= most
+        order for order in free if (keeps_open or order.state is not _OPEN) and order.price * order.remaining <= most
     ]
     served: list[Order | None] = [None] * len(quotes)
     if not usable or not quotes:
@@ -188,20 +189,19 @@ def _match_equal(
 
     Several of one price are matched from the smallest up, which serves as many as can be served.
     """
-    at_price: defaultdict[int, list[Order]] = defaultdict(list)
+    at_price: defaultdict[int, list[tuple[int, str, Order]]] = defaultdict(list)
     for order in usable:
-        at_price[order.price].append(order)
-    by_qty = [at for at, quote in enumerate(quotes) if quote.price in at_price]
-    by_qty.sort(key=lambda at: quotes[at].qty)
+        at_price[order.price].append((order.remaining, order.client_id, order))
     for orders in at_price.values():
-        orders.sort(key=lambda order: (order.remaining, order.client_id))
-    for at in by_qty:
-        low, high = fits.bounds(quotes[at].qty)
+        orders.sort()
+    by_qty = sorted((quote.qty, at) for at, quote in enumerate(quotes) if quote.price in at_price)
+    for qty, at in by_qty:
+        low, high = fits.bounds(qty)
         orders = at_price[quotes[at].price]
-        first = bisect_left(orders, low, key=lambda order: order.remaining)
-        if first < len(orders) and orders[first].remaining <= high:
-            served[at] = orders.pop(first)
-    return [order for orders in at_price.values() for order in orders]
+        first = bisect_left(orders, (low,))
+        if first < len(orders) and orders[first][0] <= high:
+            served[at] = orders.pop(first)[2]
+    return [order for orders in at_price.values() for _, _, order in orders]
 
 
 def _match_nearest(
@@ -266,9 +266,9 @@ def _after_loan(
 
     No price is quoted beside an order that may or may not rest there.
     """
-    unsettled = [order for order in own if order.state is not State.OPEN]
+    unsettled = [order for order in own if order.state is not _OPEN]
     held = [order.price for order in unsettled if order.client_id not in kept]
-    pending = sum(order.cancel is not CancelState.NONE for order in own if order.state is State.OPEN)
+    pending = sum(order.cancel is not _NO_CANCEL for order in own if order.state is _OPEN)
     doubtful = {order.price for order in unsettled}
     waiting = [Waiting(quote, "unsettled_at_price", False) for quote in unserved if quote.price in doubtful]
     placed = [quote for quote in unserved if quote.price not in doubtful]
@@ -284,15 +284,15 @@ def _with_room(
 ) -> tuple[list[Quote], list[Waiting]]:
     """Spend the room from the touch outward; what would cross a live own order, or one placed before it,
     waits for its end."""
-    lowest_ask = min((order.price for order in orders if order.side is Side.SELL), default=None)
-    highest_bid = max((order.price for order in orders if order.side is Side.BUY), default=None)
+    lowest_ask = min((order.price for order in orders if order.side is _SELL), default=None)
+    highest_bid = max((order.price for order in orders if order.side is _BUY), default=None)
     freed = Counter(wanted.order.side for wanted in cancel)
-    left = {Side.SELL: room.base_lots, Side.BUY: room.quote_units}
+    left = {_SELL: room.base_lots, _BUY: room.quote_units}
     slots = room.orders
     placed: list[Quote] = []
     waiting: list[Waiting] = []
     for quote in quotes:
-        if quote.side is Side.BUY:
+        if quote.side is _BUY:
             crosses = lowest_ask is not None and quote.price >= lowest_ask
             need = quote.price * quote.qty
         else:
@@ -307,7 +307,7 @@ def _with_room(
             waiting.append(Waiting(quote, "balance", freed[quote.side] > 0))
         else:
             placed.append(quote)
-            if quote.side is Side.BUY:
+            if quote.side is _BUY:
                 highest_bid = quote.price if highest_bid is None else max(highest_bid, quote.price)
             else:
                 lowest_ask = quote.price if lowest_ask is None else min(lowest_ask, quote.price)
@@ -320,13 +320,13 @@ def _with_room(
 
 def _interleave(quotes: Sequence[Quote]) -> list[Quote]:
     """Asks and bids in turn, each from the touch outward, so that a batch cut short leaves a balanced ladder."""
-    asks = sorted((quote for quote in quotes if quote.side is Side.SELL), key=lambda quote: quote.price)
-    bids = sorted((quote for quote in quotes if quote.side is Side.BUY), key=lambda quote: -quote.price)
+    asks = sorted((quote for quote in quotes if quote.side is _SELL), key=lambda quote: quote.price)
+    bids = sorted((quote for quote in quotes if quote.side is _BUY), key=lambda quote: -quote.price)
     return [quote for both in zip_longest(asks, bids) for quote in both if quote is not None]
 
 
 def _interleaved_cancels(cancels: Iterable[Wanted]) -> list[Wanted]:
     cancels = list(cancels)
-    asks = sorted((one for one in cancels if one.order.side is Side.SELL), key=lambda one: one.order.price)
-    bids = sorted((one for one in cancels if one.order.side is Side.BUY), key=lambda one: -one.order.price)
+    asks = sorted((one for one in cancels if one.order.side is _SELL), key=lambda one: one.order.price)
+    bids = sorted((one for one in cancels if one.order.side is _BUY), key=lambda one: -one.order.price)
     return [one for both in zip_longest(asks, bids) for one in both if one is not None]

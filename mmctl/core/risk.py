@@ -68,6 +68,7 @@ def approve(
     highest = floor(middle_ticks_twice * (1 + width) / 2)
     good: list[Quote] = []
     refused: list[Refusal] = []
+    buy = Side.BUY
     for quote in quotes:
         price = quote.price
         if not lowest <= price <= highest:
@@ -76,7 +77,7 @@ def approve(
         elif price * quote.qty > max_units:
             detail = f"amount {instrument.amount(price, quote.qty):f} is above the maximum"
             refused.append(Refusal(quote.layer, quote.side, quote.level, "max_amount", detail))
-        elif price >= touch.ask if quote.side is Side.BUY else price <= touch.bid:
+        elif price >= touch.ask if quote.side is buy else price <= touch.bid:
             detail = f"{instrument.price_text(price)} would meet the reference's opposite touch"
             refused.append(Refusal(quote.layer, quote.side, quote.level, "touch", detail))
         else:

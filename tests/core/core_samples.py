@@ -23,9 +23,7 @@ COARSE = Instrument("COARSE", "CO", "USDT", Decimal("0.5"), Decimal("0.1"))
 
 def examples(count: int) -> settings:
     """Settings of a property: the same examples in every run, and no clock in the verdict."""
-    return settings(
-        max_examples=count, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+    return settings(max_examples=count, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def book(bids: Iterable[tuple[str, str]], asks: Iterable[tuple[str, str]], ts_ms: int = TS_MS) -> Book:

@@ -143,9 +143,7 @@ def test_the_venues_largest_quantity_cuts_as_well() -> None:
 
 
 def test_the_venues_price_band_refuses() -> None:
-    venue = Instrument(
-        "X", "X", "USDT", Decimal("0.01"), Decimal("0.1"), min_price=Decimal(97), max_price=Decimal(102)
-    )
+    venue = Instrument("X", "X", "USDT", Decimal("0.01"), Decimal("0.1"), min_price=Decimal(97), max_price=Decimal(102))
     ladder = quoter(layer_spec(bid_levels=9), venue).ladder(DEEP, 0)
     assert [one.price for one in ladder.bids] == [10000, 9900, 9800, 9700]
     assert [one.price for one in ladder.asks] == [10100, 10200]

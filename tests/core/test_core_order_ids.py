@@ -36,6 +36,12 @@ def test_different_orders_have_different_ids(one: OwnId, other: OwnId) -> None:
     assert (encode_own_id(*one) == encode_own_id(*other)) is (one == other)
 
 
+def test_the_form_stays_as_it_is() -> None:
+    """Orders outlive the version that placed them."""
+    assert encode_own_id(Layer.NEAR, Side.BUY, 0, 0) == "N0B000000000000000LL"
+    assert encode_own_id(Layer.FAR, Side.SELL, 1_700_000_000, 123_456_789) == "F0S0S44WE80021I3V9OX"
+
+
 def test_ids_of_one_engine_never_repeat() -> None:
     ids = {encode_own_id(layer, side, 5, n) for layer in Layer for side in Side for n in range(5000)}
     assert len(ids) == 20_000
@@ -54,9 +60,10 @@ def test_any_change_of_one_character_is_caught(own: OwnId) -> None:
 
 @examples(300)
 @given(OWN, st.data())
-def test_two_characters_changed_places_are_caught(own: OwnId, data: st.DataObject) -> None:
+def test_two_neighbours_changed_places_are_caught(own: OwnId, data: st.DataObject) -> None:
+    """Within what is checked; across its border to the check digits it is only nearly sure."""
     text = encode_own_id(*own)
-    at = data.draw(st.integers(0, len(text) - 2))
+    at = data.draw(st.integers(0, len(text) - 4))
     swapped = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
     if swapped != text:
         assert decode_own_id(swapped) is None
@@ -78,7 +85,7 @@ def test_two_characters_changed_places_are_caught(own: OwnId, data: st.DataObjec
         encode_own_id(Layer.NEAR, Side.BUY, 1, 1) + "0",
         encode_own_id(Layer.NEAR, Side.BUY, 1, 1)[:-1],
         " " + encode_own_id(Layer.NEAR, Side.BUY, 1, 1)[1:],
-        encode_own_id(Layer.NEAR, Side.BUY, 1, 1).replace("1", "١"),
+        encode_own_id(Layer.NEAR, Side.BUY, 1, 1).replace("1", "\u0661"),
     ],
 )
 def test_what_does_not_decode_fully_is_foreign(text: str) -> None:

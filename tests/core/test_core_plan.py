@@ -58,7 +58,14 @@ def test_an_order_is_kept_from_half_to_double_its_quote(remaining: int, kept: bo
         assert done(made) == ([], [1000], [(1000, "qty")], [])
 
 
-@pytest.mark.parametrize(("tolerance", "least", "most"), [("0", 100, 100), ("0.2", 80, 125), ("0.75", 25, 400)])
+def test_half_and_double_are_exact_for_odd_quantities() -> None:
+    kept = [n for n in range(1, 300) if planned([quote(BUY, 1000, 99)], [own(1, BUY, 1000, n)]).is_empty]
+    assert (kept[0], kept[-1]) == (50, 198)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "least", "most"), [("0", 100, 100), ("0.2", 80, 125), ("0.25", 75, 133), ("0.75", 25, 400)]
+)
 def test_the_tolerance_is_the_layers_own(tolerance: str, least: int, most: int) -> None:
     def kept(remaining: int) -> bool:
         made = planned([quote(BUY, 1000, 100)], [own(1, BUY, 1000, remaining)], tolerance=Decimal(tolerance))
@@ -116,6 +123,12 @@ def test_two_quotes_on_one_tick_need_two_orders() -> None:
     assert len({order.client_id for order in both.keep}) == 2
 
 
+def test_quotes_on_one_tick_are_served_as_far_as_they_can_be() -> None:
+    # 15 would serve either, 40 only the larger: the larger must not take the 15.
+    target = [quote(BUY, 1000, 30, 1), quote(BUY, 1000, 10, 2)]
+    assert planned(target, [own(1, BUY, 1000, 15), own(2, BUY, 1000, 40)]).is_empty
+
+
 def test_only_one_of_two_orders_on_one_tick_is_kept_for_one_quote() -> None:
     made = planned([quote(BUY, 1000)], [own(1, BUY, 1000), own(2, BUY, 1000)])
     assert len(made.keep) == len(made.cancel) == 1
@@ -156,7 +169,14 @@ def test_one_new_level_on_top_is_one_placement_not_a_new_ladder() -> None:
 @pytest.mark.parametrize("layer", list(Layer))
 @pytest.mark.parametrize(
     ("side", "price", "cancelled"),
-    [(BUY, 1009, False), (BUY, 1010, True), (BUY, 1011, True), (SELL, 1001, False), (SELL, 1000, True), (SELL, 9, True)],
+    [
+        (BUY, 1009, False),
+        (BUY, 1010, True),
+        (BUY, 1011, True),
+        (SELL, 1001, False),
+        (SELL, 1000, True),
+        (SELL, 9, True),
+    ],
 )
 def test_an_order_of_either_layer_that_meets_the_other_side_of_the_target_goes_now(
     layer: Layer, side: Side, price: int, cancelled: bool
@@ -228,6 +248,12 @@ def test_quotes_of_one_target_never_cross_each_other() -> None:
         [SELL],
         ["would_cross_own"],
     )
+
+
+def test_an_ask_never_crosses_a_bid_placed_before_it() -> None:
+    target = [quote(SELL, 1000, 9), quote(SELL, 1001, 1), quote(BUY, 1005)]
+    made = planned(target, [], room=Room(base_lots=5))
+    assert done(made) == ([], [1005], [], [(1000, "balance"), (1001, "would_cross_own")])
 
 
 def test_a_wait_that_no_cancel_of_the_other_side_ends_is_not_freed() -> None:
@@ -349,6 +375,11 @@ def test_orders_that_are_over_count_for_nothing() -> None:
 def test_asks_and_bids_alternate_from_the_touch_outward() -> None:
     target = [quote(BUY, 980), quote(BUY, 1000), quote(BUY, 990), quote(SELL, 1020), quote(SELL, 1010)]
     assert [one.price for one in planned(target, []).place] == [1010, 1000, 1020, 990, 980]
+
+
+def test_what_has_no_room_leaves_no_gap_in_the_turns() -> None:
+    target = [quote(BUY, 1000, 9), quote(BUY, 990, 1), quote(SELL, 1010), quote(SELL, 1020)]
+    assert [one.price for one in planned(target, [], room=Room(quote_units=5000)).place] == [1010, 990, 1020]
 
 
 def test_cancels_alternate_from_the_touch_outward_too() -> None:
