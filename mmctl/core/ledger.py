@@ -29,11 +29,12 @@ from mmctl.core.instrument import Instrument
 from mmctl.core.life import CONCLUDED, DoesNotFit, next_state
 from mmctl.core.order import LIVE, CancelState, Order, Side, State, decode_own_id
 
-REMEMBERED_ENDS = 20_000
-"""How many ended orders are remembered at most, so that late events about them are understood."""
+REMEMBERED_ENDS = 2_000
+"""How many ended orders of each kind are remembered at most, so that late events about them are understood."""
 
 REMEMBERED_BEYOND_LANDING_S = 5.0
-"""How long an ended order is remembered beyond the landing time of its venue."""
+"""How long an order that the venue ended without a trade is remembered beyond its landing time. One that
+traded, or whose end we only concluded, is remembered until newer ones take its place."""
 
 NOT_FOUND_NEEDED = 2
 """Answers "not found", each asked for at another time after the landing time, that end an order."""
@@ -92,6 +93,7 @@ class Ledger:
         self._landing_time_s = landing_time_s
         self._live: dict[str, _Entry] = {}
         self._ended: OrderedDict[str, _Entry] = OrderedDict()
+        self._telling: OrderedDict[str, _Entry] = OrderedDict()  # ended, and more of them may still be heard
 
     def live(self) -> list[Order]:
         """Orders that may rest on the venue: open, in flight or unknown."""
@@ -161,7 +163,7 @@ class Ledger:
         ]
 
     def _entry(self, client_id: str) -> _Entry | None:
-        return self._live.get(client_id) or self._ended.get(client_id)
+        return self._live.get(client_id) or self._ended.get(client_id) or self._telling.get(client_id)
 
     def _take_in(self, event: OrderEvent, now_s: float) -> Change | None:
         """An id that this ledger never sent: an order of an earlier engine is adopted once it was seen."""
@@ -247,9 +249,14 @@ class Ledger:
             cancel=_cancel_state(order, event) if state in LIVE else CancelState.NONE,
             reason=_evidence(order, state, event),
         )
-        self._live.pop(order.client_id, None)
-        self._ended.pop(order.client_id, None)
-        (self._live if state in LIVE else self._ended)[order.client_id] = entry
+        for kept in (self._live, self._ended, self._telling):
+            kept.pop(order.client_id, None)
+        if state in LIVE:
+            self._live[order.client_id] = entry
+        elif state in CONCLUDED or entry.filled:
+            self._telling[order.client_id] = entry
+        else:
+            self._ended[order.client_id] = entry
         self._forget(now_s)
 
     def _forget(self, now_s: float) -> None:
@@ -258,8 +265,10 @@ class Ledger:
         while self._ended:
             oldest = next(iter(self._ended.values()))
             if oldest.changed_at_s >= before_s and len(self._ended) <= REMEMBERED_ENDS:
-                return
+                break
             self._ended.popitem(last=False)
+        while len(self._telling) > REMEMBERED_ENDS:
+            self._telling.popitem(last=False)
 
 
 def _cancel_state(order: Order, event: OrderEvent) -> CancelState:

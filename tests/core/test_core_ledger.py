@@ -491,13 +491,36 @@ def test_a_foreign_id_is_none_of_ours() -> None:
     assert not ledger.live()
 
 
-def test_an_end_is_forgotten_some_time_after_its_landing_time() -> None:
+def test_a_cancelled_order_without_trades_is_forgotten_some_time_after_its_landing_time() -> None:
     ledger = Ledger(BTC, LANDING_S)
     for n, at_s in ((1, 0.0), (2, LANDING_S), (3, LANDING_S + REMEMBERED_BEYOND_LANDING_S + 1)):
         ledger.sent(Order(own_id(n), Layer.NEAR, Side.BUY, 1, 1, signed_at_s=at_s), at_s)
-        ledger.apply(Rejected(own_id(n), "x", "x"), at_s)
+        ledger.apply(Ended(own_id(n), None, State.CANCELLED), at_s)
     assert ledger.find(own_id(1)) is None
     assert ledger.find(own_id(2)) is not None
+
+
+def test_a_ghost_is_told_long_after_it_was_given_up() -> None:
+    ledger = sent()
+    for at_s in (LANDED_S, LANDED_S + 1):
+        ledger.apply(Unsettled(ID, Request.PLACE, "lost"), at_s)
+        ledger.apply(NotFound(ID, at_s), at_s)
+    assert ledger.find(ID).state is State.NEVER_LANDED
+    for n in range(2, 50):
+        at_s = LANDED_S + 100 * n
+        ledger.sent(Order(own_id(n), Layer.NEAR, Side.BUY, 1, 1, signed_at_s=at_s), at_s)
+        ledger.apply(Ended(own_id(n), None, State.CANCELLED), at_s)
+    change = ledger.apply(accepted(), LANDED_S + 10_000)
+    assert change.appeared
+    assert change.fault
+
+
+def test_a_trade_of_a_filled_order_counts_once_long_after_it() -> None:
+    ledger = sent()
+    ledger.apply(fill(QTY), SIGNED_S + 1)
+    position = ledger.position
+    ledger.apply(fill(QTY), SIGNED_S + 10_000)
+    assert ledger.position == position == lots(QTY)
 
 
 @pytest.mark.parametrize("event", [ended(), not_found(1), rejected()])
