@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from mmctl.core.instrument import Instrument
+from mmctl.core.instrument import Instrument, plain
 from mmctl.core.report import Report
 from mmctl.core.spec import PairSpec
 from mmctl.engine.desk import AccountDesk
@@ -237,9 +237,10 @@ def _stand_in_notes(venue: str, specs: Sequence[PairSpec]) -> tuple[str, ...]:
     if venue == MOCK:
         return ()
     return tuple(
-        f"{spec.name}: the mock venue stands in for {venue}; tick {10 ** -(spec.price_decimals or 0):g} and lot "
-        f"{10 ** -(spec.qty_decimals or 0):g} are from the profile's decimals"
+        f"{spec.name}: the mock venue stands in for {venue}; "
+        f"tick {plain(tick)} and lot {plain(lot)} are from the profile's decimals"
         for spec in specs
+        for tick, lot in (_steps(spec),)
     )
 
 

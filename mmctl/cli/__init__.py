@@ -5,7 +5,7 @@ Nothing heavy is imported here: every verb imports what it needs when it runs, s
 
 from __future__ import annotations
 
-import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,12 +13,13 @@ import typer
 
 from mmctl import __version__
 from mmctl.cli import looking, quoting, stopping
-from mmctl.errors import EXIT_FAULT, EXIT_SIGINT, EXIT_USAGE, MmctlError
+from mmctl.cli.options import say
+from mmctl.errors import EXIT_DONE, EXIT_FAULT, EXIT_SIGINT, EXIT_USAGE, MmctlError, UsageError
 
 app = typer.Typer(
     name="mmctl",
     help="Make markets from a reference book: two ladders of own quotes, and a stop that is proven.",
-    epilog="Start with `mmctl dry-run`. In an emergency: `mmctl cancel-near --profile NAME`.",
+    epilog="\b\nStart with:       mmctl dry-run\nIn an emergency:  mmctl cancel-near --profile NAME",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,35 +49,42 @@ def _root(
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; faults become one line, traces only with ``--debug``."""
     try:
-        code = app(args=list(arguments), standalone_mode=False)
+        code = app(args=list(arguments), prog_name="mmctl", standalone_mode=False)
     except typer.TyperException as error:
         where = getattr(getattr(error, "ctx", None), "command_path", "mmctl")
-        _tell(arguments, "usage", " ".join(error.format_message().split()), f"see `{where} --help`")
+        message = " ".join(error.format_message().split()).replace(": Value error, ", ": ").rstrip(".")
+        _tell(arguments, "usage", message, f"see `{where} --help`")
         return EXIT_USAGE
-    except MmctlError as error:
-        _tell(arguments, error.kind, error.message, error.hint)
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_SIGINT
-    except BrokenPipeError:
-        # Whoever read our output has gone; what Python would still flush at the end has nowhere to go either.
-        sys.stdout = None
-        return 0
-    except Exception as error:  # the top: saves the operator from a trace
-        if "--debug" in arguments:
-            raise
-        _tell(arguments, "fault", f"{type(error).__name__}: {error}", "run again with --debug for the trace")
-        return EXIT_FAULT
-    return code if isinstance(code, int) else 0
+    except SystemExit:  # how Typer ends where the reader of a help page has gone
+        return EXIT_DONE
+    except Exception as error:  # noqa: BLE001 - the top: saves the operator from a trace
+        return _tell_fault(arguments, error)
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _tell_fault(arguments: Sequence[str], error: Exception) -> int:
+    """One line for whatever a verb raised; returns the exit code."""
+    while isinstance(error, ExceptionGroup):  # a task's fault, in the wrapping of its group
+        error = error.exceptions[0]
+    if "--debug" in arguments and not isinstance(error, UsageError):
+        traceback.print_exception(error)
+    if isinstance(error, MmctlError):
+        _tell(arguments, error.kind, error.message, error.hint)
+        return error.exit_code
+    hint = "" if "--debug" in arguments else "run again with --debug for the trace"
+    _tell(arguments, "fault", f"{type(error).__name__}: {error}", hint)
+    return EXIT_FAULT
 
 
 def _tell(arguments: Sequence[str], kind: str, message: str, hint: str) -> None:
     from mmctl.views import jsonlines, text
 
     if _wants_json(arguments):
-        typer.echo(jsonlines.error(kind, message, hint))
+        say(jsonlines.error(kind, message, hint))
     else:
-        typer.echo(text.error(kind, message, hint), err=True)
+        say(text.error(kind, message, hint), err=True)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

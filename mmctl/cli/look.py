@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import typer
-
 from mmctl.bootstrap import Setup, open_pairs, readable_venues
-from mmctl.cli.options import Output, note
+from mmctl.cli.options import Output, note, say
 from mmctl.core.order import Layer, Order, Quote
 from mmctl.core.report import BookShown, Planned, Refusal, Report, Wanted
 from mmctl.engine.cycle import observe
 from mmctl.engine.guard import adopt
 from mmctl.engine.pair import Pair
-from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_VENUE, NoBook, VenueError
+from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_VENUE, NoBook, VenueError
 from mmctl.ports import Feed
 from mmctl.views import jsonlines, text
+
+WRITER_HINT = "look at what writes the books"
 
 
 def _unheard(report: Report) -> None:
@@ -24,16 +24,23 @@ def _unheard(report: Report) -> None:
 
 
 async def show_books(setup: Setup, output: Output) -> int:
-    """Show each pair's book with own orders; returns the exit code. Raises ``FeedError``."""
+    """Show each pair's book with own orders; returns the exit code. Raises ``FeedUnreachable``."""
     code = EXIT_DONE
     async with open_pairs(setup, readable_venues, _unheard, note) as (feed, pairs):
         for pair in pairs:
-            shown = await _book_shown(pair, feed)
-            code = max(code, EXIT_VENUE if shown.unread else EXIT_DONE)
+            try:
+                shown = await _book_shown(pair, feed)
+            except NoBook as error:
+                code = max(code, _no_book(error, output))
+                continue
+            unusable = _unusable(pair)
+            code = max(code, EXIT_VENUE if shown.unread else EXIT_NO_BOOK if unusable else EXIT_DONE)
             if output is Output.LIVE:
-                _print_ladder(pair)
+                _print_ladder(pair, shown)
             else:
-                typer.echo(jsonlines.book(shown) if output is Output.JSON else text.book(shown))
+                say(jsonlines.book(shown) if output is Output.JSON else text.book(shown))
+            if unusable:
+                note(f"{pair.spec.name}: {unusable}: it is not quoted on ({WRITER_HINT})")
             if shown.unread:
                 note(f"{pair.spec.name}: {shown.unread}")
     return code
@@ -42,12 +49,16 @@ async def show_books(setup: Setup, output: Output) -> int:
 async def show_plans(setup: Setup, output: Output) -> int:
     """Show what each pair's next rounds would do; returns the exit code.
 
-    Raises ``FeedError`` where there is no usable book, ``VenueError`` where the venue cannot be read.
+    Raises ``FeedUnreachable``, and ``VenueError`` where the venue cannot be read.
     """
-    changes = 0
+    changes, code = 0, EXIT_DONE
     async with open_pairs(setup, readable_venues, _unheard, note) as (feed, pairs):
         for pair in pairs:
-            planned = await _planned(pair, feed)
+            try:
+                planned = await _planned(pair, feed)
+            except NoBook as error:
+                code = _no_book(error, output)
+                continue
             changes += planned.changes
             if output is Output.LIVE:
                 from rich.console import Console
@@ -56,8 +67,15 @@ async def show_plans(setup: Setup, output: Output) -> int:
 
                 Console().print(plan(planned))
             else:
-                typer.echo(jsonlines.plan(planned) if output is Output.JSON else text.plan(planned))
-    return EXIT_CHANGES if changes else EXIT_DONE
+                say(jsonlines.plan(planned) if output is Output.JSON else text.plan(planned))
+    return code or (EXIT_CHANGES if changes else EXIT_DONE)
+
+
+def _no_book(error: NoBook, output: Output) -> int:
+    """One pair has no book: say so, and go on with the others."""
+    as_json = output is Output.JSON
+    say((jsonlines if as_json else text).error(error.kind, error.message, error.hint), err=not as_json)
+    return error.exit_code
 
 
 async def _book_shown(pair: Pair, feed: Feed) -> BookShown:
@@ -66,13 +84,18 @@ async def _book_shown(pair: Pair, feed: Feed) -> BookShown:
     if book is None:
         raise NoBook(f"{feed.source} has no book of {pair.spec.follow}")
     age_ms = pair.age.age_s(pair.clock.wall_ms(), pair.clock.monotonic()) * 1000
-    if book.fault is not None:
-        note(f"{pair.spec.name}: {book.fault}: it is not quoted on")
     try:
         await adopt(pair)
     except VenueError as error:
         return BookShown(pair.spec.name, pair.instrument, book, age_ms, None, None, str(error))
     return BookShown(pair.spec.name, pair.instrument, book, age_ms, tuple(pair.ledger.live()), pair.foreign)
+
+
+def _unusable(pair: Pair) -> str:
+    """Why no layer may quote on the newest book, or nothing."""
+    now_ms, now_s = pair.clock.wall_ms(), pair.clock.monotonic()
+    stales = [pair.age.stale(state.spec.quote_timeout_s, now_ms, now_s) for state in pair.layers.values()]
+    return next((stale.detail for stale in stales if stale is not None), "") if all(stales) else ""
 
 
 async def _planned(pair: Pair, feed: Feed) -> Planned:
@@ -89,10 +112,10 @@ async def _planned(pair: Pair, feed: Feed) -> Planned:
         stale = pair.age.stale(state.spec.quote_timeout_s, pair.clock.wall_ms(), pair.clock.monotonic())
         book = pair.age.book
         if stale is not None or book is None:
-            raise NoBook(f"{pair.spec.name}: {stale.detail if stale else 'there is no book'}")
+            raise NoBook(f"{pair.spec.name}: {stale.detail if stale else 'there is no book'}", WRITER_HINT)
         reference = pair.decider.reference(book, live)
         if reference.fault is not None:
-            raise NoBook(f"{pair.spec.name}: without own orders {reference.fault}")
+            raise NoBook(f"{pair.spec.name}: without own orders {reference.fault}", WRITER_HINT)
         decision = pair.decider.decide(layer, reference, live, pair.room(), forced=False, refreshes=0)
         keep += [Wanted(order, "matches") for order in decision.plan.keep]
         place += [Wanted(_to_be(quote), "wanted") for quote in decision.plan.place]
@@ -113,12 +136,16 @@ def _set_aside(pair: Pair, layer: Layer, quotes: Sequence[Quote]) -> None:
         pair.desk.budget.reserve(f"{layer} {number}", pair.instrument, quote)
 
 
-def _print_ladder(pair: Pair) -> None:
+def _print_ladder(pair: Pair, shown: BookShown) -> None:
     from rich.console import Console
 
     from mmctl.views.ladder import ladder
 
     console = Console()
     view = replace(pair.view(), status="", quoting=True)
-    console.print(f"{view.pair}  {view.source} {pair.spec.follow}", highlight=False)
-    console.print(ladder(view, min(console.width, 100), max(12, console.height - 2)))
+    own = "own not read" if shown.own is None else f"own {len(shown.own)}  foreign {shown.foreign}"
+    console.print(
+        f"{view.pair}  {shown.book.key} from {view.source}  age {text.seconds(shown.age_ms)}  {own}", highlight=False
+    )
+    # The title, and the prompt that follows, are to stay on the screen too.
+    console.print(ladder(view, min(console.width, 100), max(12, console.height - 3)))

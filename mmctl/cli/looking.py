@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import typer
@@ -35,9 +34,9 @@ def show_book(
     no_color: NoColorOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Show the reference book with own orders beside it.
+    """Show the book with own orders beside it.
 
-    Reads the feed first (3 if it has no book), then the venue (4 if it cannot be read).
+    Reads the feed first (ends with 3 if it has no book), then the venue (4 if it cannot be read).
 
     \b
     Example:
@@ -57,7 +56,9 @@ def diff(
     no_color: NoColorOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Show what a round would do now: 0 if nothing would change, 1 if something would.
+    """Show what a round would change now.
+
+    Ends with 0 if nothing would change, 1 if something would, 3 without a usable book.
 
     \b
     Example:
@@ -77,6 +78,8 @@ def _look(
     output: Output | None,
     no_color: bool,
 ) -> int:
+    import asyncio
+
     shown = resolved(output, no_color)
     setup = make_setup(profile, pair, feed, redis_url)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import sys
@@ -15,6 +17,13 @@ from mmctl.errors import UsageError
 
 if TYPE_CHECKING:
     from mmctl.bootstrap import Setup
+    from mmctl.profile import Profile
+
+GONE = (errno.EPIPE, errno.EIO)
+"""What writing fails with where the reader or the terminal has gone."""
+
+NOT_DRAWABLE = ("", "dumb", "unknown")
+"""Values of TERM of terminals that cannot move their cursor."""
 
 
 class Output(StrEnum):
@@ -34,15 +43,17 @@ class FeedName(StrEnum):
 
 
 ProfileOption = Annotated[
-    str | None, typer.Option("--profile", help="Profile: a name or a path.  [default: $MMCTL_PROFILE, else default]")
+    str | None,
+    typer.Option("--profile", metavar="NAME|PATH", help="The profile.  [default: $MMCTL_PROFILE, else default]"),
 ]
 PairOption = Annotated[
     list[str] | None,
-    typer.Option("--pair", help="Pair of the profile, by name or symbol; may be repeated.  [default: all]"),
+    typer.Option("--pair", metavar="PAIR", help="By name or symbol; may be repeated.  [default: all]"),
 ]
 FeedOption = Annotated[FeedName | None, typer.Option("--feed", help="Where books come from.  [default: the profile's]")]
 RedisOption = Annotated[
-    str | None, typer.Option("--redis-url", help="redis://HOST:PORT/NUMBER.  [default: $MMCTL_REDIS_URL]")
+    str | None,
+    typer.Option("--redis-url", metavar="URL", help="redis://HOST:PORT/NUMBER.  [default: $MMCTL_REDIS_URL]"),
 ]
 OutputOption = Annotated[
     Output | None, typer.Option("--output", help="How to show it.  [default: live on a terminal, else text]")
@@ -63,39 +74,84 @@ def duration_s(text: str | None, option: str) -> float | None:
     return seconds
 
 
+def count(text: str | None, option: str) -> int | None:
+    """A whole number from 1 up. Raises ``UsageError``."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text.strip()):
+        raise UsageError(f"{option} {text}: not a whole number above zero", f"write {option} 5")
+    return int(text)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write lines out; that the reader has gone (``| head``, a lost terminal) changes nothing of what a verb does."""
+    try:
+        typer.echo(text, err=err)
+    except OSError as error:
+        if not err and error.errno not in GONE:
+            raise
+        silence(sys.stderr if err else sys.stdout)
+
+
 def note(line: str) -> None:
     """A line for the operator beside the verb's own output."""
-    typer.echo(f"mmctl: {line}", err=True)
+    say(f"mmctl: {line}", err=True)
+
+
+def silence(stream: object) -> None:
+    """Point a stream whose reader has gone at nothing, so that no later flush fails."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())  # type: ignore[attr-defined]
+        os.close(nothing)
 
 
 def resolved(output: Output | None, no_color: bool) -> Output:
     """The output asked for, or what fits where standard output goes. Honours ``--no-color``."""
     if no_color:
         os.environ["NO_COLOR"] = "1"
+    terminal, kind = sys.stdout.isatty(), os.environ.get("TERM", "")
+    drawable = terminal and kind not in NOT_DRAWABLE
     if output is None:
-        output = Output.LIVE if sys.stdout.isatty() else Output.TEXT
-    if output is Output.LIVE and not sys.stdout.isatty():
-        raise UsageError("--output live: standard output is not a terminal", "use --output text or json")
+        return Output.LIVE if drawable else Output.TEXT
+    if output is Output.LIVE and not drawable:
+        said = f"a terminal of kind {kind!r} cannot be drawn on" if terminal else "standard output is not a terminal"
+        raise UsageError(f"--output live: {said}", "use --output text or json")
     return output
+
+
+def load(profile: str | None) -> Profile:
+    """Load a profile; its warnings, and those about the environment, go to standard error. Raises ``UsageError``."""
+    from mmctl.profile import load_profile
+
+    warn_of_environment()
+    loaded = load_profile(profile, environ=os.environ, cwd=Path.cwd())
+    for warning in loaded.warnings:
+        note(warning)
+    return loaded
+
+
+def warn_of_environment() -> None:
+    """A misspelt variable may mean another state folder: that is said whatever the verb."""
+    from mmctl.settings import unknown_variables
+
+    for warning in unknown_variables(os.environ):
+        note(warning)
 
 
 def make_setup(profile: str | None, pairs: list[str] | None, feed: FeedName | None, redis_url: str | None) -> Setup:
     """Load the profile and choose its pairs; warnings go to standard error. Raises ``UsageError``."""
     from mmctl.bootstrap import Setup, system_clock
-    from mmctl.profile import load_profile, select_pairs
+    from mmctl.profile import select_pairs
     from mmctl.settings import redis_url as chosen_url
-    from mmctl.settings import state_dir, unknown_variables
+    from mmctl.settings import state_dir
 
-    for warning in unknown_variables(os.environ):
-        note(warning)
-    loaded = load_profile(profile, environ=os.environ, cwd=Path.cwd())
-    for warning in loaded.warnings:
-        note(warning)
+    loaded = load(profile)
     url = chosen_url(redis_url, os.environ, loaded.redis.url)
     return Setup(
         profile=loaded,
         pairs=select_pairs(loaded, pairs or []),
-        feed=(feed or loaded.feed),
+        feed=loaded.feed if feed is None else feed.value,
         redis_url=None if url is None else url.get_secret_value(),
         state_dir=state_dir(os.environ),
         clock=system_clock(),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,16 +18,20 @@ from mmctl.cli.options import (
     PairOption,
     ProfileOption,
     RedisOption,
+    count,
     duration_s,
     make_setup,
     resolved,
 )
+from mmctl.errors import EXIT_DONE
 
 if TYPE_CHECKING:
     from mmctl.bootstrap import VenueChoice
 
-RoundsOption = Annotated[int | None, typer.Option("--rounds", min=1, help="End after N near turns of every pair.")]
-ForOption = Annotated[str | None, typer.Option("--for", help="End after a time: 30s, 5m, 1h.")]
+RoundsOption = Annotated[
+    str | None, typer.Option("--rounds", metavar="N", help="End after N near turns of every pair.")
+]
+ForOption = Annotated[str | None, typer.Option("--for", metavar="TIME", help="End after a time: 30s, 5m, 1h.")]
 LeaveOption = Annotated[bool, typer.Option("--leave-orders", help="Leave own orders standing at the end.")]
 
 
@@ -40,10 +47,10 @@ def run(
     no_color: NoColorOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Make the market on the profile's own venue, until Ctrl-C or a limit.
+    """Make the market on the profile's own venue.
 
-    Places real orders where the profile's venue is real, and says so first. At the end all own orders are
-    cancelled and the venue is listed until it shows none.
+    Goes on until Ctrl-C or a limit. Places real orders where the profile's venue is real, and says so first. At
+    the end all own orders are cancelled and the venue is listed until it shows none.
 
     \b
     Example:
@@ -65,7 +72,9 @@ def dry_run(
     no_color: NoColorOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Make the market on a mock venue: the same loop, and nothing that could send an order.
+    """Make the market on a mock venue.
+
+    The same loop as run, and nothing that could send an order.
 
     \b
     Example:
@@ -82,19 +91,36 @@ def _quote(
     profile: str | None,
     feed: FeedOption,
     redis_url: str | None,
-    rounds: int | None,
+    rounds: str | None,
     for_: str | None,
     leave_orders: bool,
     output: OutputOption,
     no_color: bool,
 ) -> int:
-    from mmctl.cli.session import quote
-    from mmctl.engine.loop import Limits
+    with _nothing_to_stop_yet():
+        import asyncio
 
-    limits = Limits(rounds=rounds, for_s=duration_s(for_, "--for"))
-    shown = resolved(output, no_color)
-    setup = make_setup(profile, pair, feed, redis_url)
-    return asyncio.run(quote(setup, choice, limits, leave_orders=leave_orders, output=shown))
+        from mmctl.cli.session import quote
+        from mmctl.engine.loop import Limits
+
+        limits = Limits(rounds=count(rounds, "--rounds"), for_s=duration_s(for_, "--for"))
+        shown = resolved(output, no_color)
+        setup = make_setup(profile, pair, feed, redis_url)
+        return asyncio.run(quote(setup, choice, limits, leave_orders=leave_orders, output=shown))
+
+
+@contextlib.contextmanager
+def _nothing_to_stop_yet() -> Iterator[None]:
+    """Until the session handles signals, there is nothing to do but end; a hangup ignored stays so (``nohup``)."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(EXIT_DONE))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def add_to(app: typer.Typer) -> None:

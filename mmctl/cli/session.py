@@ -18,10 +18,10 @@ from mmctl.core.report import Report, RoundDone, Started, Summary
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.loop import Engine, Limits
 from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_SIGINT, EXIT_VENUE, StateUnreadable
+from mmctl.views import text
 
 FOOTER_LEAVING = "Ctrl-C stops and leaves own orders standing"
 FOOTER = "Ctrl-C stops and cancels all own orders"
-LEAVE_SCREEN = "\x1b[?1049l\x1b[?25h"
 
 
 class Stopper:
@@ -32,16 +32,20 @@ class Stopper:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.lost = ""
         self.code = EXIT_DONE
         self.wanted = asyncio.Event()
         self.last_words: Callable[[], str] = lambda: ""
+        self.leave_screen: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._starting: asyncio.Task[object] | None = asyncio.current_task()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Handle signals while the session lasts."""
-        codes = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_DONE, signal.SIGHUP: EXIT_DONE}
+        codes = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_DONE}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked for a run that outlives its terminal
+            codes[signal.SIGHUP] = EXIT_DONE
         for number, code in codes.items():
             self._loop.add_signal_handler(number, self._on_signal, number.name, code)
         try:
@@ -54,15 +58,16 @@ class Stopper:
         """There is an engine now: a reason ends it in good order."""
         self._starting = None
 
-    def output_lost(self) -> None:
+    def output_lost(self, why: str) -> None:
         """Nobody reads the output any more. Safe to call from another thread."""
+        self.lost = why
         with contextlib.suppress(RuntimeError):  # the loop may be over already
-            self._loop.call_soon_threadsafe(self._stop, "the output was closed", EXIT_DONE)
+            self._loop.call_soon_threadsafe(self._stop, why, EXIT_DONE)
 
     def _on_signal(self, name: str, code: int) -> None:
         if self.reason:
-            sys.stderr.write(f"mmctl: {name} again, ending at once. {self.last_words()}\n")
-            sys.stderr.flush()
+            self.leave_screen()
+            note(f"{name} again, ending at once. {self.last_words() or 'Nothing had been placed'}")
             os._exit(EXIT_CHANGES)
         self._stop(name, code)
 
@@ -80,12 +85,14 @@ async def quote(setup: Setup, choice: VenueChoice, limits: Limits, *, leave_orde
     stopper = Stopper()
     with stopper.listening():
         sink = make_sink(output, leave_orders, stopper)
-        report = _with_first_quotes(sink.report) if setup.profile.original else sink.report
+        stopper.leave_screen = sink.leave_screen
+        report = _with_first_quotes(sink) if setup.profile.original else sink.report
         try:
-            async with open_engine(setup, choice, report, note) as engine:
+            async with open_engine(setup, choice, report, sink.note) as engine:
                 stopper.started()
-                stopper.last_words = lambda: _last_words(engine, output)
-                report(_started(setup, engine))
+                stopper.last_words = lambda: _last_words(engine)
+                for started in _started(setup, engine):
+                    report(started)
                 summary, proven = await _until_stopped(engine, limits, sink, stopper, leave_orders)
                 report(summary)
         except asyncio.CancelledError:
@@ -94,6 +101,8 @@ async def quote(setup: Setup, choice: VenueChoice, limits: Limits, *, leave_orde
             return stopper.code
         finally:
             sink.close()
+    if stopper.lost:  # the summary had nowhere else to go
+        note(f"{stopper.lost}: stopped\n{text.render(summary)}")
     return exit_code(summary, stopper, proven=proven, leave_orders=leave_orders)
 
 
@@ -105,14 +114,15 @@ async def _until_stopped(
     running = asyncio.create_task(engine.run(limits))
     waiting = asyncio.create_task(stopper.wanted.wait())
     try:
-        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        # A screen that is no longer drawn would show a moment long gone: that, too, is a reason to stop.
+        await asyncio.wait({running, waiting, drawing}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         running.cancel()
         ended = await asyncio.gather(running, return_exceptions=True)
         swept = await engine.stop(leave_orders=leave_orders)
-        fault = ended[0]
-        if isinstance(fault, Exception):
-            raise fault
+        for fault in (ended[0], drawing.exception() if drawing.done() else None):
+            if isinstance(fault, Exception):
+                raise fault
         return engine.summary(swept), all(one.proven for one in swept.values())
     finally:
         drawing.cancel()
@@ -145,40 +155,40 @@ def make_sink(output: Output, leave_orders: bool, stopper: Stopper) -> Sink:
 
         return LineSink(sys.stdout, jsonlines.encode, stopper.output_lost)
     if output is Output.TEXT:
-        from mmctl.views import text
-
         return QuietSink(sys.stdout, text.render, stopper.output_lost)
     from rich.console import Console
 
     return LiveSink(Console(), FOOTER_LEAVING if leave_orders else FOOTER, stopper.output_lost)
 
 
-def _started(setup: Setup, engine: Engine) -> Started:
-    first = engine.pairs[0].desk
+def _started(setup: Setup, engine: Engine) -> list[Started]:
+    """What begins, an account each."""
     try:
         halts = tuple(str(halt) for halt in FileHaltLatch(setup.state_dir).halts())
     except StateUnreadable as error:
         halts = (str(error),)
-    return Started(
-        version=__version__,
-        profile=str(setup.profile.path),
-        mode=first.venue.mode,
-        venue=first.venue.name,
-        account=first.venue.account,
-        pairs=tuple(pair.spec.name for pair in engine.pairs),
-        epoch=first.epoch,
-        halts=halts,
-    )
+    return [
+        Started(
+            version=__version__,
+            profile=str(setup.profile.path),
+            mode=desk.venue.mode,
+            venue=desk.venue.name,
+            account=desk.venue.account,
+            pairs=tuple(pair.spec.name for pair in engine.pairs if pair.desk is desk),
+            epoch=desk.epoch,
+            halts=halts,
+        )
+        for desk in dict.fromkeys(pair.desk for pair in engine.pairs)
+    ]
 
 
-def _last_words(engine: Engine, output: Output) -> str:
+def _last_words(engine: Engine) -> str:
     """What may remain, for an end that does not wait to see."""
     left = [f"{pair.spec.name} {order.client_id}" for pair in engine.pairs for order in pair.ledger.live()]
-    screen = LEAVE_SCREEN if output is Output.LIVE else ""
-    return f"{screen}{len(left)} own orders may remain" + (f": {', '.join(left)}" if left else "")
+    return f"{len(left)} own orders may remain" + (f": {', '.join(left)}" if left else "")
 
 
-def _with_first_quotes(report: Callable[[Report], None]) -> Callable[[Report], None]:
+def _with_first_quotes(sink: Sink) -> Callable[[Report], None]:
     """Show what the original's margins come to, once a pair, before anybody trusts them."""
     shown: set[str] = set()
 
@@ -191,10 +201,10 @@ def _with_first_quotes(report: Callable[[Report], None]) -> Callable[[Report], N
                 for side, quote in best.items()
                 if quote is not None
             ]
-            note(
+            sink.note(
                 f"{one.pair}: first near quotes: {', '.join(texts) or 'none'}; "
                 f"the reference has bid {one.book.bid}, ask {one.book.ask}"
             )
-        report(one)
+        sink.report(one)
 
     return told

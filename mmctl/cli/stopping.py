@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from mmctl.cli.options import DebugOption, Output, PairOption, PlainOutputOption, ProfileOption, duration_s
+from mmctl.cli.options import (
+    DebugOption,
+    NoColorOption,
+    Output,
+    PairOption,
+    PlainOutputOption,
+    ProfileOption,
+    duration_s,
+)
 from mmctl.core.order import Layer
 
-VenueOption = Annotated[str | None, typer.Option("--venue", help="Venue, instead of a profile: needs only keys.")]
-AccountOption = Annotated[str | None, typer.Option("--account", help="Account, with --venue.")]
-AllSymbolsOption = Annotated[bool, typer.Option("--all-symbols", help="Every symbol of the account.")]
-DeadlineOption = Annotated[str, typer.Option("--deadline", help="Sweep at most this long.")]
+VenueOption = Annotated[
+    str | None, typer.Option("--venue", metavar="NAME", help="Venue, instead of a profile: needs only keys.")
+]
+AccountOption = Annotated[
+    str | None, typer.Option("--account", metavar="NAME", help="Account, with --venue.  [default: main]")
+]
+AllSymbolsOption = Annotated[bool, typer.Option("--all-symbols", help="With --venue: every symbol.")]
+DeadlineOption = Annotated[str, typer.Option("--deadline", metavar="TIME", help="Sweep at most this long.")]
 NoHaltOption = Annotated[bool, typer.Option("--no-halt", help="Leave a running engine free to quote again.")]
-WhyOption = Annotated[str, typer.Option("--why", help="Why, for whoever reads the halt.")]
+WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, for whoever reads the halt.")]
 
 
 def cancel_near(
@@ -28,16 +39,20 @@ def cancel_near(
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-near",
     output: PlainOutputOption = Output.TEXT,
+    no_color: NoColorOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Emergency stop of the near ladder: halt it, cancel it, and list the venue until none is left.
+    """Emergency stop of the near ladder.
 
-    Far orders stay. Quoting of near goes on only after `mmctl resume`.
+    Halts it, cancels it, and lists the venue until none is left. Far orders stay. Quoting of near goes on only
+    after `mmctl resume`.
 
     \b
     Example:
       mmctl cancel-near --profile binance-spot --pair BTC-USDT
     """
+    import asyncio
+
     from mmctl.cli.stop import StopAsked, stop
 
     asked = StopAsked(
@@ -64,14 +79,19 @@ def cancel_all(
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-all",
     output: PlainOutputOption = Output.TEXT,
+    no_color: NoColorOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Stop everything: halt both ladders, cancel all own orders, and list the venue until none is left.
+    """Stop everything.
+
+    Halts both ladders, cancels all own orders, and lists the venue until none is left.
 
     \b
     Example:
       mmctl cancel-all --profile binance-spot
     """
+    import asyncio
+
     from mmctl.cli.stop import StopAsked, stop
 
     asked = StopAsked(
@@ -92,9 +112,12 @@ def resume(
     pair: PairOption = None,
     profile: ProfileOption = None,
     output: PlainOutputOption = Output.TEXT,
+    no_color: NoColorOption = False,
     debug: DebugOption = False,
 ) -> int:
-    """Lift halts, by name: those of the pairs given, or all of the profile's.
+    """Lift halts, and name them.
+
+    Those of the pairs given, or all of the profile's accounts.
 
     \b
     Example:

@@ -6,11 +6,11 @@ import asyncio
 
 from mmctl.core.book import Book
 from mmctl.core.decide import Decision
-from mmctl.core.events import Unsettled
 from mmctl.core.freshness import Stale
-from mmctl.core.order import Layer
+from mmctl.core.order import Layer, Order
 from mmctl.core.report import BookLine, RoundDone
 from mmctl.engine.batch import Batch
+from mmctl.engine.gate import Hold
 from mmctl.engine.pair import LayerState, Pair
 from mmctl.errors import FeedError, FeedUnreachable
 from mmctl.ports import Feed
@@ -39,17 +39,16 @@ async def turn(pair: Pair, feed: Feed, layer: Layer) -> None:
     """Take ``layer``'s turn. Raises what went wrong, for the loop to cancel near orders and back off."""
     state = pair.layers[layer]
     state.turns += 1
-    if await _empty_if_halted(pair, state):
-        return
-    now_s = pair.clock.monotonic()
-    if state.backoff_until_s > now_s:
-        pair.skip(layer, "backing_off", f"for another {state.backoff_until_s - now_s:.1f} s: {state.last_alert}")
+    hold = pair.gate.hold(layer) or _backing_off(pair, state)
+    if hold is not None:
+        await _hold_back(pair, feed, state, hold)
         return
     forced = state.due_forced
     for follow_up in (False, True):
         asked_at_s = pair.clock.monotonic()
         book = await _usable_book(pair, feed, state)
-        if book is None:
+        if isinstance(book, Stale):
+            pair.skip(layer, book.reason, book.detail)
             return
         read_s = pair.clock.monotonic() - asked_at_s
         batch, decision = await _round(pair, state, book, read_s, forced and not follow_up, follow_up)
@@ -58,38 +57,54 @@ async def turn(pair: Pair, feed: Feed, layer: Layer) -> None:
             return
 
 
-async def _empty_if_halted(pair: Pair, state: LayerState) -> bool:
-    """A halted or held layer places nothing; a halted one has the empty target, so its orders go."""
+def _backing_off(pair: Pair, state: LayerState) -> Hold | None:
+    left_s = state.backoff_until_s - pair.clock.monotonic()
+    if left_s <= 0:
+        return None
+    return Hold("backing_off", f"for another {left_s:.1f} s: {state.last_alert}", hands_off=state.faulted)
+
+
+async def _hold_back(pair: Pair, feed: Feed, state: LayerState, hold: Hold) -> None:
+    """Place nothing. A halted layer has the empty target; of any other, what the book has left goes all the
+    same, for a cancel waits for nothing."""
     layer = state.spec.layer
-    hold = pair.gate.hold(layer)
-    if hold is None:
-        return False
-    if hold.halted and (orders := pair.cancellable(layer)):
+    orders: list[Order] = []
+    if hold.halted:
+        orders = pair.cancellable(layer)
+    elif not hold.hands_off:
+        orders = await _left_behind(pair, feed, state)
+    detail = f"{hold.detail}; cancelling {len(orders)} orders" if orders else hold.detail
+    pair.skip(layer, hold.reason, detail)
+    if orders:
         await settle(pair, pair.cancel(orders))
-    pair.skip(layer, hold.reason, hold.detail)
-    return True
 
 
-async def _usable_book(pair: Pair, feed: Feed, state: LayerState) -> Book | None:
-    """The book to quote on, or ``None`` after telling why this turn is skipped."""
-    layer = state.spec.layer
+async def _left_behind(pair: Pair, feed: Feed, state: LayerState) -> list[Order]:
+    """What a round on the newest book would cancel; the stale guard sees to what rests on no usable one."""
+    if not pair.cancellable(state.spec.layer):
+        return []
+    book = await _usable_book(pair, feed, state)
+    if isinstance(book, Stale):
+        return []
+    live, refreshes = pair.ledger.live(), state.refreshes
+    decision = pair.decider.decide(state.spec.layer, book, live, pair.room(), forced=False, refreshes=refreshes)
+    return [wanted.order for wanted in decision.plan.cancel]
+
+
+async def _usable_book(pair: Pair, feed: Feed, state: LayerState) -> Book | Stale:
+    """The book to quote on now, or why there is none."""
     try:
         await observe(pair, feed)
         pair.feed_fault = ""
     except FeedError as error:
         pair.feed_fault = f"{error.kind}: {error}"
-        pair.skip(layer, error.kind, str(error))
-        return None
+        return Stale(error.kind, str(error))
     stale = pair.age.stale(state.spec.quote_timeout_s, pair.clock.wall_ms(), pair.clock.monotonic())
     book = pair.age.book
-    if stale is None and book is not None:
-        book = pair.decider.reference(book, pair.ledger.live())
-        if book.fault is None:
-            return book
-        stale = Stale("unusable_book", f"without own orders {book.fault}")
-    if stale is not None:
-        pair.skip(layer, stale.reason, stale.detail)
-    return None
+    if stale is not None or book is None:
+        return stale or Stale("no_book", "no book has been read yet")
+    book = pair.decider.reference(book, pair.ledger.live())
+    return book if book.fault is None else Stale("unusable_book", f"without own orders {book.fault}")
 
 
 async def _round(
@@ -144,12 +159,8 @@ async def _round(
 
 async def settle(pair: Pair, batch: Batch) -> None:
     """Wait for every answer; a venue that breaks its promise of one leaves the fate unknown, and is told."""
-    if await batch.answered(pair.desk.venue.request_timeout_s + ANSWER_GRACE_S):
-        return
-    silent = batch.unanswered
-    pair.fault("venue_silent", f"{len(silent)} requests got no answer in time", "asking for their orders' fate")
-    for request, client_id in silent:
-        pair.on_event(Unsettled(client_id, request, "no answer in time"))
+    if not await batch.answered(pair.desk.venue.request_timeout_s + ANSWER_GRACE_S):
+        pair.give_up_on(batch)
 
 
 def _count(pair: Pair, state: LayerState, decision: Decision, batch: Batch, gate_refused: int) -> None:
@@ -167,7 +178,9 @@ def _alert(pair: Pair, state: LayerState, batch: Batch) -> None:
         state.recovered()
         return
     first = serious[0]
-    wait_s = state.back_off(pair.clock.monotonic())
+    pair.balances_in_doubt |= any(one.code == "balance" for one in serious)
+    pair.compare_wanted.set()
+    wait_s = state.back_off(pair.clock.monotonic(), faulted=False)
     if state.last_alert != first.code:
         detail = f"{len(serious)} of the {state.spec.layer} ladder's orders were refused, the first: {first.code}: "
         pair.fault("rejected", detail + first.reason, f"backing off for {wait_s:g} s")

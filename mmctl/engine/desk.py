@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from mmctl.core.budget import Budget
-from mmctl.core.events import Accepted, BalancesChanged, Ended, Event, Fill, Gap, OrderEvent, Rejected, Seen
+from mmctl.core.events import Balance, BalancesChanged, Event, Gap, OrderEvent
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import Layer, Side, encode_own_id
 from mmctl.core.report import Faulted, Report
@@ -35,6 +36,8 @@ class AccountDesk:
         self._budget = Budget()
         self._pairs: dict[str, PairEvents] = {}
         self._sequence = 0
+        self._balances_asked_s = -inf
+        self._told_meanwhile: list[dict[str, Balance]] = []
         venue.listen(self._on_event)
 
     def register(self, symbol: str, pair: PairEvents) -> None:
@@ -54,10 +57,22 @@ class AccountDesk:
     def budget(self) -> Budget:
         return self._budget
 
-    async def refresh_balances(self) -> None:
-        """Ask for all balances. Raises ``VenueError`` where they cannot be had."""
-        told = await self.venue.balances()
-        self._budget.update(told.assets, told.asked_at_s, whole=True)
+    async def refresh_balances(self, every_s: float = 0.0) -> None:
+        """Ask for all balances, unless that was done within ``every_s``.
+
+        What the venue tells of them meanwhile is newer. Raises ``VenueError`` where they cannot be had.
+        """
+        now_s = self.clock.monotonic()
+        if now_s < self._balances_asked_s + every_s:
+            return
+        self._balances_asked_s = now_s
+        newer: dict[str, Balance] = {}
+        self._told_meanwhile.append(newer)
+        try:
+            told = await self.venue.balances()
+        finally:
+            self._told_meanwhile.remove(newer)
+        self._budget.update({**told.assets, **newer}, told.asked_at_s, whole=True)
 
     def _on_event(self, symbol: str, event: Event) -> None:
         """Route one event. It runs inside the venue's reader, which must outlive a fault of ours."""
@@ -70,18 +85,15 @@ class AccountDesk:
                 pair.on_gap("an event could not be taken in")
 
     def _route(self, symbol: str, event: Event) -> None:
-        now_s = self.clock.monotonic()
         if isinstance(event, BalancesChanged):
-            self._budget.update(event.balances, now_s, whole=False)
+            for newer in self._told_meanwhile:
+                newer.update(event.balances)
+            self._budget.update(event.balances, self.clock.monotonic(), whole=False)
             return
         if isinstance(event, Gap):
             for pair in self._pairs.values():
                 pair.on_gap(event.reason)
             return
-        if isinstance(event, Accepted | Seen | Fill):
-            self._budget.accepted(event.client_id, now_s)
-        elif isinstance(event, Ended | Rejected):
-            self._budget.release(event.client_id)
         owner = self._pairs.get(symbol)
         if owner is not None:
             owner.on_event(event)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from mmctl.core.order import MAX_EPOCH
+from mmctl.engine.lock import locked
 from mmctl.errors import StateUnreadable
 
 
@@ -20,14 +21,16 @@ def next_epoch(state_dir: Path, venue: str, account: str, *, wall_ms: int, seen:
     """
     path = state_dir / f"epoch-{venue}-{account}"
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stored = int(path.read_text()) if path.exists() else 0
-        epoch = 1 + max(stored, seen, wall_ms // 1000)
-        if epoch > MAX_EPOCH:
-            raise StateUnreadable(f"epoch {epoch} in {path} is too large", "set the clock right and remove the file")
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_text(f"{epoch}\n")
-        os.replace(fresh, path)
+        with locked(path.with_name(path.name + ".lock")):
+            stored = int(path.read_text()) if path.exists() else 0
+            epoch = 1 + max(stored, seen, wall_ms // 1000)
+            if epoch > MAX_EPOCH:
+                raise StateUnreadable(
+                    f"epoch {epoch} in {path} is too large", "set the clock right and remove the file"
+                )
+            fresh = path.with_name(path.name + ".new")
+            fresh.write_text(f"{epoch}\n")
+            os.replace(fresh, path)
     except ValueError as error:
         raise StateUnreadable(f"{path} does not hold a number", "remove it") from error
     except OSError as error:

@@ -24,12 +24,14 @@ from mmctl.ports import HaltLatch
 class Hold:
     """Why nothing may be placed: a short word, and a line for people.
 
-    ``halted`` marks a halt: then the layer's orders are to go too; all else ends by itself.
+    ``halted`` marks a halt: then the layer's orders are to go too; all else ends by itself. ``hands_off`` says
+    that its orders are not this layer's business now.
     """
 
     reason: str
     detail: str
     halted: bool = False
+    hands_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,10 @@ class SendGate:
     def hold(self, layer: Layer) -> Hold | None:
         """Why ``layer`` may not place now, or ``None``."""
         if self.stopping:
-            return Hold("stopping", "mmctl is stopping")
+            return Hold("stopping", "mmctl is stopping", hands_off=True)
         if self.superseded_by is not None:
-            return Hold("superseded", f"an engine of a later epoch ({self.superseded_by}) quotes this symbol")
+            later = f"an engine of a later epoch ({self.superseded_by}) quotes this symbol"
+            return Hold("superseded", later, hands_off=True)
         try:
             halts = self._latch.halts()
         except StateUnreadable as error:
@@ -116,6 +119,8 @@ class SendGate:
         for order in cancels:
             self._ledger.cancel_sent(order.client_id, now_s)
         batch = Batch([one.client_id for one in orders], [one.client_id for one in cancels])
+        if not orders and not cancels:
+            return batch
         try:
             self._desk.venue.submit(
                 [self._as_asked(order) for order in orders],

@@ -7,7 +7,6 @@ record must never lift a halt.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmctl.core.order import Layer
+from mmctl.engine.lock import locked
 from mmctl.errors import StateUnreadable
 from mmctl.ports import Halt, HaltScope
 
@@ -43,6 +43,8 @@ class FileHaltLatch:
         self.path = state_dir / FILE_NAME
         self._signature: tuple[int, int, int] | None = None
         self._records = _Records({}, frozenset(), 0, ())
+        self._seen: dict[int, Halt] = {}
+        """All halts that this object ever read, lifted ones too."""
 
     def halts(self) -> tuple[Halt, ...]:
         """The halts in force now, oldest first.
@@ -93,16 +95,20 @@ class FileHaltLatch:
             raise StateUnreadable(
                 f"the halt file {self.path} cannot be read: {error.strerror}", "mend its permissions"
             ) from error
-        if records.newest < self._records.newest and not records.rubbish:
+        if not records.rubbish and any(records.halts.get(number) != halt for number, halt in self._seen.items()):
             raise StateUnreadable(
                 f"the halt file {self.path} has lost records", "put it back, or restart mmctl to accept it"
             )
+        self._seen.update(records.halts)
         self._signature, self._records = signature, records
         return records
 
     def _append(self, record: dict[str, Any]) -> None:
+        """Write one line, after whatever an earlier writer may have left without a line's end."""
         data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         try:
+            if self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n"):
+                data = b"\n" + data
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 if os.write(descriptor, data) != len(data):
@@ -116,8 +122,9 @@ class FileHaltLatch:
     def _mend(self, at_ms: int) -> None:
         """Set the broken file aside and keep the lines of it that are records."""
         try:
-            lines = self.path.read_bytes().splitlines(keepends=True)
-            good = [line for line in lines if line.endswith(b"\n") and not _parse(line).rubbish]
+            data = self.path.read_bytes()
+            rubbish = _parse(data).rubbish
+            good = [line + b"\n" for number, line in enumerate(data.splitlines(), start=1) if number not in rubbish]
             mended = self.path.with_suffix(".new")
             mended.write_bytes(b"".join(good))
             os.replace(self.path, self.path.with_suffix(f".broken-{at_ms}"))
@@ -128,15 +135,10 @@ class FileHaltLatch:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            with locked(self.path.with_suffix(".lock")):
+                yield
         except OSError as error:
             raise self._unwritable(error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _unwritable(self, error: OSError) -> StateUnreadable:
         return StateUnreadable(

@@ -13,11 +13,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from mmctl.core.events import Seen
-from mmctl.core.order import LIVE, Layer, Order, State, decode_own_id
+from mmctl.core.order import Layer, Order, State, decode_own_id
 from mmctl.core.report import PairSummary, PairView, Summary
+from mmctl.engine.batch import Batch
 from mmctl.engine.cycle import settle, turn
 from mmctl.engine.desk import AccountDesk
-from mmctl.engine.guard import adopt, compare_now_and_then, settle_unknown, watch_book, watch_halts
+from mmctl.engine.guard import (
+    adopt,
+    compare_now_and_then,
+    read_ahead,
+    settle_unknown,
+    watch_answers,
+    watch_book,
+    watch_halts,
+)
 from mmctl.engine.pair import Pair
 from mmctl.engine.sweep import Scope, Sweeper, Swept
 from mmctl.errors import MmctlError
@@ -64,15 +73,17 @@ class Engine:
         Raises ``VenueError`` where that cannot be read, ``StateUnreadable`` where no epoch can be had.
         """
         for desk in self._desks:
-            await desk.refresh_balances()
-            seen = [await adopt(pair) for pair in self.pairs if pair.desk is desk]
+            adopting = asyncio.gather(*(adopt(pair) for pair in self.pairs if pair.desk is desk))
+            _, seen = await asyncio.gather(desk.refresh_balances(), adopting)
             desk.epoch = next_epoch(desk, max(seen, default=0))
 
     async def run(self, limits: Limits) -> None:
         """Quote until ``limits`` or cancellation; ``stop`` is to follow in either case."""
         for pair in self.pairs:
-            self._guard(pair, "stale guard", partial(watch_book, pair, self._feed))
+            self._guard(pair, "stale guard", partial(watch_book, pair))
+            self._guard(pair, "reading ahead", partial(read_ahead, pair, self._feed))
             self._guard(pair, "halt guard", partial(watch_halts, pair))
+            self._guard(pair, "answers guard", partial(watch_answers, pair))
             self._guard(pair, "settling", partial(settle_unknown, pair))
             self._guard(pair, "comparing", partial(compare_now_and_then, pair))
         try:
@@ -121,16 +132,16 @@ class Engine:
         sweeper = Sweeper(
             desk.venue,
             self._clock,
-            Scope(tuple(pair.spec.symbol for pair in pairs)),
+            Scope(tuple(pair.spec.symbol for pair in pairs), newest_epoch=desk.epoch),
             deadline_s=deadline_s,
-            quiet=lambda: not any(_unanswered(pair) for pair in pairs),
+            quiet=lambda: all([_is_quiet(pair) for pair in pairs]),
         )
         batches = []
         for pair in pairs:
             orders = pair.cancellable(None, at_any_cost=True)
-            sweeper.asked([order.client_id for order in orders])
-            if orders:
-                batches.append(pair.cancel(orders))
+            batch = pair.cancel(orders)
+            sweeper.asked([client_id for _, client_id in batch.unanswered])
+            batches.append(batch)
             pair.doubts.set()
         # The listings are asked for as soon as the venue has answered, and whatever it does not answer.
         await asyncio.gather(*(batch.answered(min(deadline_s, desk.venue.request_timeout_s)) for batch in batches))
@@ -141,11 +152,13 @@ class Engine:
 
     async def _guarded(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Keep a guard at work: a fault of ours in it is told, near orders go, and it starts again."""
+        told = ""
         while True:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - saves the guard: without it orders would rest unwatched
-                await self._on_fault(pair, error, f"{name} starts again in {GUARD_RESTART_S:g} s")
+                self._on_fault(pair, error, f"{name} starts again in {GUARD_RESTART_S:g} s", tell=repr(error) != told)
+                told = repr(error)
             await self._clock.sleep(GUARD_RESTART_S)
 
     async def _quote(self, pair: Pair, start_in_s: float, rounds: int | None) -> None:
@@ -157,7 +170,8 @@ class Engine:
         while True:
             layer = min(due_s, key=lambda one: (due_s[one], one is not counted))
             now_s = self._clock.monotonic()
-            if rounds is not None and pair.layers[counted].turns >= rounds and due_s[layer] > now_s:
+            enough = rounds is not None and pair.layers[counted].turns >= rounds
+            if enough and (layer is counted or due_s[layer] > now_s):
                 return
             if due_s[layer] > now_s:
                 await self._clock.sleep(due_s[layer] - now_s)
@@ -171,26 +185,34 @@ class Engine:
         try:
             await turn(pair, self._feed, layer)
         except Exception as error:  # noqa: BLE001 - saves the pair: its near orders go, and it backs off
-            waits_s = [state.back_off(self._clock.monotonic()) for state in pair.layers.values()]
-            await self._on_fault(pair, error, f"backing off for {min(waits_s):g} s")
+            waits_s = [state.back_off(self._clock.monotonic(), faulted=True) for state in pair.layers.values()]
+            batch = self._on_fault(pair, error, f"backing off for {min(waits_s):g} s")
+            await settle(pair, batch)
         if layer is Layer.FAR:
             pair.compare_wanted.set()
 
-    async def _on_fault(self, pair: Pair, error: Exception, then: str) -> None:
-        """A fault cancels the pair's near orders, and the venue's listing is the truth after it."""
-        kind = error.kind if isinstance(error, MmctlError) else type(error).__name__
+    def _on_fault(self, pair: Pair, error: Exception, then: str, *, tell: bool = True) -> Batch:
+        """A fault cancels the pair's near orders, and the venue is the truth after it."""
         orders = pair.cancellable(Layer.NEAR)
-        pair.fault(kind, str(error), f"cancelling {len(orders)} near orders, {then}")
+        if tell:
+            pair.fault(_kind(error), str(error), f"cancelling {len(orders)} near orders, {then}")
         for state in pair.layers.values():
-            state.last_alert = kind
+            state.last_alert = _kind(error)
         pair.compare_wanted.set()
-        if orders:
-            await settle(pair, pair.cancel(orders))
+        pair.doubts.set()
+        return pair.cancel(orders)
 
 
-def _unanswered(pair: Pair) -> bool:
-    """Whether a placement of this pair may still appear on the venue."""
-    return any(order.state in LIVE and order.state is not State.OPEN for order in pair.ledger.live())
+def _kind(error: Exception) -> str:
+    return error.kind if isinstance(error, MmctlError) else type(error).__name__
+
+
+def _is_quiet(pair: Pair) -> bool:
+    """Whether no order of this pair is live as far as its ledger knows; what is, is looked for on the venue."""
+    if not pair.ledger.live():
+        return True
+    pair.compare_wanted.set()
+    return False
 
 
 def _pair_summary(pair: Pair, swept: Swept | None) -> PairSummary:

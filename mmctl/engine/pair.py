@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmctl.core.decide import PairDecider
-from mmctl.core.events import OrderEvent
+from mmctl.core.events import OrderEvent, Unsettled
 from mmctl.core.freshness import BookAge
 from mmctl.core.instrument import Instrument
 from mmctl.core.ledger import Change, Ledger
-from mmctl.core.order import CancelState, Layer, Order, Side, State
+from mmctl.core.order import CancelState, Layer, Order, Side, State, decode_own_id
 from mmctl.core.report import Faulted, Filled, LayerView, PairView, Report, Skipped
 from mmctl.core.risk import Room
 from mmctl.core.spec import LayerSpec, PairSpec
@@ -44,6 +44,7 @@ class LayerState:
     status: str = "waiting"
     backoff_s: float = 0.0
     backoff_until_s: float = 0.0
+    faulted: bool = False
     last_alert: str = ""
 
     @property
@@ -51,8 +52,12 @@ class LayerState:
         """Whether the next round replaces everything."""
         return self.since_refresh >= self.spec.force_refresh_num
 
-    def back_off(self, now_s: float) -> float:
-        """Skip turns for a while that doubles each time in a row; returns how long, in seconds."""
+    def back_off(self, now_s: float, *, faulted: bool) -> float:
+        """Place nothing for a while that doubles each time in a row; returns how long, in seconds.
+
+        A layer that ``faulted`` decides nothing either.
+        """
+        self.faulted = faulted
         self.backoff_s = min(MAX_BACKOFF_S, max(2 * self.backoff_s, self.spec.interval_s, 1.0))
         self.backoff_until_s = now_s + self.backoff_s
         return self.backoff_s
@@ -105,11 +110,16 @@ class Pair:
         """Set when an order's fate has to be asked for."""
         self.compare_wanted = asyncio.Event()
         """Set when the ledger has to be compared with the venue's listing."""
+        self.trades_missed = False
+        """Whether the venue's stream had a gap, so that its trades have to be read."""
+        self.balances_in_doubt = False
+        """Whether the venue refused for want of a balance that it had told of."""
         self.orders_sent = asyncio.Event()
         """Set when orders rest that the stale guard has to watch."""
-        self.strangers: set[str] = set()
-        """Own ids that the venue told of and the ledger does not know."""
-        self._batches: list[Batch] = []
+        self.strangers: dict[str, float] = {}
+        """Own ids that the venue told of and the ledger does not know, and when that was first."""
+        self._troubles: set[str] = set()
+        self._batches: list[tuple[float, Batch]] = []
         self._started_s = desk.clock.monotonic()
         desk.register(spec.symbol, self)
 
@@ -124,9 +134,20 @@ class Pair:
 
     def track(self, batch: Batch) -> None:
         """Join the venue's answers to ``batch`` from now on, until all have come."""
-        self._batches = [one for one in self._batches if one.unanswered]
-        self._batches.append(batch)
+        self._batches = [(sent_s, one) for sent_s, one in self._batches if one.unanswered]
+        self._batches.append((self.clock.monotonic(), batch))
         self.orders_sent.set()
+
+    def overdue(self, sent_before_s: float) -> list[Batch]:
+        """Batches from before then that the venue still has not answered, against its promise."""
+        return [batch for sent_s, batch in self._batches if sent_s < sent_before_s and batch.unanswered]
+
+    def give_up_on(self, batch: Batch) -> None:
+        """The requests of ``batch`` without an answer are unknown from now on, and told."""
+        silent = batch.unanswered
+        self.fault("venue_silent", f"{len(silent)} requests got no answer in time", "asking for their orders' fate")
+        for request, client_id in silent:
+            self.on_event(Unsettled(client_id, request, "no answer in time"))
 
     def fault(self, kind: str, detail: str, action: str) -> None:
         """Tell a fault, and what is done about it."""
@@ -134,46 +155,79 @@ class Pair:
         self.totals.last_fault = f"{kind}: {detail}"
         self.report(Faulted(self.spec.name, self.clock.wall_ms(), kind, detail, action))
 
+    def trouble(self, name: str, detail: str, action: str, *, kind: str = "") -> None:
+        """Tell a fault that lasts: once, until it is ``over``. ``kind`` is ``name`` unless it is given."""
+        if name not in self._troubles:
+            self._troubles.add(name)
+            self.fault(kind or name, detail, action)
+
+    def over(self, name: str) -> None:
+        """A fault that lasted is over; the next one is told again."""
+        self._troubles.discard(name)
+
     def skip(self, layer: Layer, reason: str, detail: str) -> None:
         """Tell that a turn quoted nothing."""
         self.layers[layer].status = f"{reason}: {detail}"
         self.report(Skipped(self.spec.name, self.clock.wall_ms(), layer, reason, detail))
 
-    def cancellable(self, layer: Layer | None, *, at_any_cost: bool = False) -> list[Order]:
+    def cancellable(self, layer: Layer | None, *, again: bool = True, at_any_cost: bool = False) -> list[Order]:
         """Live orders of ``layer`` (of both: ``None``) whose cancel is not on its way.
 
-        Orders without an answer to their placement are left out unless ``at_any_cost``, as a stop does.
+        Those whose cancel got no definite answer are among them where they are to be asked ``again``. Orders
+        without an answer to their placement are left out unless ``at_any_cost``, as a stop does.
         """
+        done = (CancelState.SENT,) if again else (CancelState.SENT, CancelState.UNKNOWN)
         return [
             order
             for order in self.ledger.live()
             if (layer is None or order.layer is layer)
-            and order.cancel is not CancelState.SENT
+            and order.cancel not in done
             and (at_any_cost or order.state is State.OPEN)
         ]
 
     def cancel(self, orders: list[Order]) -> Batch:
-        """Cancel ``orders`` at once; nothing holds a cancel up."""
-        batch = self.gate.cancel(orders)
+        """Cancel ``orders`` at once; nothing holds a cancel up.
+
+        Where the venue's adapter does not take them their fate is unknown, asked for, and told once.
+        """
+        try:
+            batch = self.gate.cancel(orders)
+        except Exception as error:  # noqa: BLE001 - saves whoever cancels, who has other orders to see to
+            self.trouble("cancel", f"{type(error).__name__}: {error}", "asking for the orders' fate")
+            self.doubts.set()
+            return Batch((), ())
+        self.over("cancel")
         self.track(batch)
         return batch
 
     def on_event(self, event: OrderEvent) -> None:
         """Take in what the venue told of an order of this symbol."""
         change = self.ledger.apply(event, self.clock.monotonic())
-        for batch in self._batches:
+        for _, batch in self._batches:
             batch.take(event)
         if change is None:
             return
         if change.order is None:
-            self.strangers.add(event.client_id)
-            self.doubts.set()
+            if not self.superseded(event.client_id):
+                self.strangers.setdefault(event.client_id, self.clock.monotonic())
+                self.doubts.set()
             return
         self._act_on(change, change.order)
+
+    def superseded(self, client_id: str) -> bool:
+        """Whether an own order is of a later epoch: then a younger engine quotes, and this one places no more."""
+        own, epoch = decode_own_id(client_id), self.desk.epoch
+        if own is None or not 0 < epoch < own.epoch:
+            return False
+        if self.gate.superseded_by is None:
+            self.fault("superseded", f"{client_id} is of epoch {own.epoch}, this engine is {epoch}", "placing no more")
+        self.gate.superseded_by = own.epoch
+        return True
 
     def on_gap(self, reason: str) -> None:
         """What the venue told may be incomplete."""
         self.fault("gap", reason, "comparing with the venue")
+        self.trades_missed = True
         self.compare_wanted.set()
 
     def _count(self, before: Order | None, after: Order) -> None:
@@ -188,18 +242,28 @@ class Pair:
 
     def _act_on(self, change: Change, order: Order) -> None:
         self._count(change.before, order)
+        self._free(order)
         if change.fill is not None:
             self.totals.fills += 1
             self.report(Filled(self.spec.name, self.instrument, order, change.fill))
         if change.fault:
             action = "cancelling it" if change.appeared else "asking the venue"
             self.fault("order", f"{order.client_id}: {change.fault}", action)
+        if change.appeared:
+            self.orders_sent.set()
         if change.appeared and change.before is not None and order.cancel is not CancelState.SENT:
             self.cancel([order])
-        if order.state is State.UNKNOWN or order.cancel is CancelState.UNKNOWN:
+        if _is_in_doubt(order) and not (change.before is not None and _is_in_doubt(change.before)):
             self.doubts.set()
         if order.state in (State.NEVER_LANDED, State.GONE) and change.before is not None and change.before.is_live:
             self.fault("order", f"{order.client_id} ended {order.state}: {order.reason}", "its level is quoted again")
+
+    def _free(self, order: Order) -> None:
+        """What an order reserved falls with its end, however that is known, or once the venue holds its lock."""
+        if not order.is_live:
+            self.desk.budget.release(order.client_id)
+        elif order.state is State.OPEN:
+            self.desk.budget.accepted(order.client_id, self.clock.monotonic())
 
     def view(self) -> PairView:
         """This pair as the live view draws it."""
@@ -265,3 +329,8 @@ class Pair:
             refused=state.refused,
             status=state.status,
         )
+
+
+def _is_in_doubt(order: Order) -> bool:
+    """Whether the venue has to be asked for this order."""
+    return order.state is State.UNKNOWN or (order.is_live and order.cancel is CancelState.UNKNOWN)

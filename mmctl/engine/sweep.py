@@ -5,15 +5,20 @@ Used by a shutdown, with the engine's own pairs, and by the stop verbs, from a p
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mmctl.core.events import Ended, Event, Seen
 from mmctl.core.order import CancelOrder, Layer, State, decode_own_id
 from mmctl.errors import VenueError
-from mmctl.ports import Clock, Venue
+from mmctl.ports import Clock, Listing, Venue
 
 EMPTY_LISTINGS_NEEDED = 2
+LEAST_LOOK_S = 2.0
+"""How long a listing may take that was asked for just before the deadline, so that the end can say what remains."""
+
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 CANCEL_AGAIN_S = 1.0
@@ -22,14 +27,18 @@ CANCEL_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is to go: the symbols (all of the account: ``None``) and the layer (both: ``None``)."""
+    """What is to go: the symbols (all of the account: ``None``), the layer (both: ``None``), and the epochs up to
+    ``newest_epoch`` (all: ``None``)."""
 
     symbols: tuple[str, ...] | None
     layer: Layer | None = None
+    newest_epoch: int | None = None
 
     def covers(self, client_id: str) -> bool:
         own = decode_own_id(client_id)
-        return own is not None and self.layer in (None, own.layer)
+        if own is None or self.layer not in (None, own.layer):
+            return False
+        return self.newest_epoch is None or own.epoch <= self.newest_epoch
 
 
 @dataclass(slots=True)
@@ -42,7 +51,7 @@ class Swept:
     foreign: int | None = None
     unread: str = ""
     others: int | None = None
-    """Own orders out of scope: far ones that a near stop leaves alone."""
+    """Own orders out of scope: far ones that a near stop leaves alone, those of a younger engine."""
     late_epochs: set[int] = field(default_factory=set)
     """Epochs of own orders that came after the first listing: an engine still places."""
     waited: bool = False
@@ -54,8 +63,8 @@ class Swept:
 class Sweeper:
     """Sweeps one account.
 
-    ``quiet`` says that no placement of a known engine is without its answer, so that an empty listing
-    cannot be overtaken. ``stranger_wait_s`` is for engines that cannot be asked: once an own order was
+    ``quiet`` says that no known engine has a placement without its answer, nor an order that it knows to rest, so
+    that an empty listing cannot be overtaken and is not only late. ``stranger_wait_s`` is for engines that cannot be asked: once an own order was
     found, the venue must be watched so long before its emptiness proves anything.
     """
 
@@ -77,7 +86,8 @@ class Sweeper:
         self._deadline_s = self._started_s + deadline_s
         self._quiet_from_s = self._started_s
         self._stranger_wait_s = stranger_wait_s
-        self._known: set[str] | None = None
+        self._known: set[str] = set()
+        self._looked = False
         self._asked: dict[str, float] = {}
         self.swept = Swept()
 
@@ -96,56 +106,74 @@ class Sweeper:
         """Sweep until proven empty or the deadline; never raises for what the venue does."""
         empties, pause_s = 0, FIRST_PAUSE_S
         while True:
-            found = await self._look()
-            if found is not None and not found:
-                if self.swept.first_empty_ms is None:
-                    self.swept.first_empty_ms = self._elapsed_ms()
-                settled = self._quiet() and self._clock.monotonic() >= self._quiet_from_s
-                empties = empties + 1 if settled else 0
-            else:
-                empties = 0
-                self.swept.first_empty_ms = None if found else self.swept.first_empty_ms
-            if empties >= EMPTY_LISTINGS_NEEDED or self._clock.monotonic() >= self._deadline_s:
-                break
-            if found:
-                self._cancel(found)
+            found, whole = await self._look()
+            self._cancel(found)
+            empties = empties + 1 if self._is_settled(found, whole=whole) else 0
             left_s = self._deadline_s - self._clock.monotonic()
-            await self._clock.sleep(min(pause_s, max(0.0, left_s)) if not empties else 0.0)
+            if empties >= EMPTY_LISTINGS_NEEDED or left_s <= 0:
+                break
+            await self._clock.sleep(min(pause_s, left_s) if not empties else 0.0)
             pause_s = min(LONGEST_PAUSE_S, 1.5 * pause_s)
         self.swept.proven = empties >= EMPTY_LISTINGS_NEEDED
         self.swept.took_ms = self._elapsed_ms()
         return self.swept
 
-    async def _look(self) -> list[tuple[str, Seen]] | None:
-        """Own orders in scope that the venue shows now; ``None`` where that could not be read."""
-        try:
-            listings = [await self._venue.open_orders(symbol) for symbol in self._scope.symbols or (None,)]
-        except VenueError as error:
-            self.swept.remaining, self.swept.foreign, self.swept.unread = None, None, str(error)
-            return None
+    def _is_settled(self, found: Sequence[tuple[str, Seen]], *, whole: bool) -> bool:
+        """Whether a look that found none proves something; notes when the venue was first seen empty."""
+        if found:
+            self.swept.first_empty_ms = None
+        if found or not whole:
+            return False
+        if self.swept.first_empty_ms is None:
+            self.swept.first_empty_ms = self._elapsed_ms()
+        return self._quiet() and self._clock.monotonic() >= self._quiet_from_s
+
+    async def _look(self) -> tuple[list[tuple[str, Seen]], bool]:
+        """Own orders in scope that the venue shows now, and whether that is all of it."""
+        listings, unread = await self._listings()
         found = [
             (listing.symbol or seen.symbol, seen)
             for listing in listings
             for seen in listing.own
             if self._scope.covers(seen.client_id)
         ]
-        self.swept.remaining = tuple(found)
-        self.swept.foreign = sum(len(listing.foreign) for listing in listings)
-        self.swept.others = sum(len(listing.own) for listing in listings) - len(found)
-        self.swept.unread = ""
-        self._note_engines({seen.client_id for _, seen in found})
-        return found
+        self._note_engines({seen.client_id for _, seen in found}, whole=not unread)
+        self.swept.unread = unread
+        self.swept.remaining = None if unread else tuple(found)
+        self.swept.foreign = None if unread else sum(len(listing.foreign) for listing in listings)
+        self.swept.others = None if unread else sum(len(listing.own) for listing in listings) - len(found)
+        return found, not unread
 
-    def _note_engines(self, shown: set[str]) -> None:
-        """Orders that were not there at first come from an engine that still places."""
+    async def _listings(self) -> tuple[list[Listing], str]:
+        """The listings of the scope, asked for at once, and why one of them could not be read, if so."""
+        left_s = self._deadline_s - self._clock.monotonic()
+        asked = [asyncio.create_task(self._venue.open_orders(symbol)) for symbol in self._scope.symbols or (None,)]
+        try:
+            await asyncio.wait(asked, timeout=max(LEAST_LOOK_S, left_s))
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        listings: list[Listing] = []
+        unread = ""
+        for task in asked:
+            try:
+                listings.append(task.result())
+            except asyncio.CancelledError:
+                unread = unread or f"the venue {self._venue.name} did not list its orders in time"
+            except VenueError as error:
+                unread = unread or str(error)
+        return listings, unread
+
+    def _note_engines(self, shown: set[str], *, whole: bool) -> None:
+        """Orders that the first whole look did not show come from an engine that still places."""
         if shown and self._stranger_wait_s and not self.swept.waited:
             self.swept.waited = True
             self._quiet_from_s = self._started_s + self._stranger_wait_s
-        if self._known is None:
-            self._known = set(self._asked)
-        elif late := shown - self._known:
-            self.swept.late_epochs |= {own.epoch for one in late if (own := decode_own_id(one)) is not None}
+        late = shown - self._known - self._asked.keys() if self._looked else set()
+        self.swept.late_epochs |= {own.epoch for one in late if (own := decode_own_id(one)) is not None}
         self._known |= shown
+        self._looked |= whole
 
     def _cancel(self, found: Sequence[tuple[str, Seen]]) -> None:
         now_s = self._clock.monotonic()
@@ -154,8 +182,10 @@ class Sweeper:
             for symbol, seen in found
             if now_s - self._asked.get(seen.client_id, -CANCEL_AGAIN_S) >= CANCEL_AGAIN_S
         ]
+        if not due:
+            return
         self.asked([cancel.client_id for cancel in due])
-        if due:
+        with contextlib.suppress(Exception):  # what the venue did not take now is sent again in a second
             self._venue.submit((), due)
 
     def _elapsed_ms(self) -> float:

@@ -196,7 +196,7 @@ class MockVenue:
 
 def _seen(order: MockOrder, as_of_s: float, asked_at_s: float) -> Seen:
     filled = order.filled_at(as_of_s)
-    return Seen(order.client_id, order.order_id, order.side, order.price, order.qty, filled, asked_at_s)
+    return Seen(order.client_id, order.order_id, order.side, order.price, order.qty, filled, asked_at_s, order.symbol)
 
 
 def _foreign(order: MockOrder, as_of_s: float) -> ForeignOrder:

@@ -20,7 +20,7 @@ from mmctl.views.theme import Line
 
 _LABEL = 10
 _COLUMN_MAX = 14
-_MESSAGE_LINES = 2  # a status or a fault may take two lines; its whole text is in the log
+_STATUS_LINES, _FAULT_LINES = 7, 3  # the whole of why nothing is quoted, with its mend; a fault is told in the log too
 
 
 def context(view: PairView, width: int, height: int) -> Text:
@@ -47,10 +47,10 @@ def _state(view: PairView, width: int) -> list[Line]:
     if view.quoting:
         lines: list[Line] = [[("QUOTING", theme.GOOD)]]
     else:
-        lines = [[("NOT QUOTING", theme.ALARM)], *_wrapped(view.status, width)]
+        lines = [[("NOT QUOTING", theme.ALARM)], *_wrapped(view.status, width, _STATUS_LINES)]
     lines.append([badge(view.mode), (f" {view.venue} {view.account}", theme.PLAIN)])
     if view.last_fault:
-        lines += _wrapped(f"fault {view.faults}: {view.last_fault}", width)
+        lines += _wrapped(f"fault {view.faults}: {view.last_fault}", width, _FAULT_LINES)
     else:
         lines.append(_pair("faults", str(view.faults)))
     return lines
@@ -130,6 +130,6 @@ def _pair(label: str, value: str) -> Line:
     return [(label.ljust(_LABEL), theme.FAINT), (value, theme.PLAIN)]
 
 
-def _wrapped(message: str, width: int) -> list[Line]:
-    lines = textwrap.wrap(clean(message), max(1, width), max_lines=_MESSAGE_LINES, placeholder=" …")
+def _wrapped(message: str, width: int, most: int) -> list[Line]:
+    lines = textwrap.wrap(clean(message), max(1, width), max_lines=most, placeholder=" …")
     return [[(line, theme.BAD)] for line in lines]

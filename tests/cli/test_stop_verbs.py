@@ -1,0 +1,406 @@
+"""cancel-near, cancel-all and resume, on a mock venue in the place of a live one that holds orders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from mmctl.core.instrument import Instrument
+from mmctl.core.order import Layer, NewOrder, Side, TimeInForce, encode_own_id
+from mmctl.engine.halt import FileHaltLatch
+from mmctl.errors import UsageError, VenueRefused, VenueUnreachable
+from mmctl.ports import Halt, HaltScope, Listing, Venue
+from mmctl.venues.mock import MockOptions, MockVenue
+
+from .harness import QUICK, ROOT, Caller, Done, ended, is_round, quick_profile, read_until, started
+from .test_bad_input import told_as_json, told_in_one_line
+
+D = Decimal
+LIVE = QUICK + '[accounts.main]\nvenue = "binance"\n'
+ACCOUNT = {"BTC": D(10), "USDT": D(1_000_000), "ETH": D(100)}
+FAST = MockOptions(latency_ms=1, latency_jitter_ms=1, landing_time_s=0.2)
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def wall_ms(self) -> int:
+        return 1_800_000_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
+
+
+@dataclass
+class Held:
+    """What the account holds when the stop comes, and how its venue behaves."""
+
+    near: int = 3
+    far: int = 2
+    foreign: int = 1
+    symbol: str = "BTCUSDT"
+    options: MockOptions = FAST
+    unreachable: int = 0
+    refused: bool = False
+    unlisted: bool = False
+    stubborn: bool = False
+    intruder: bool = False
+    arrives: signal.Signals | None = None
+    venues: list[MockVenue] = field(default_factory=list)
+
+    def make(self, venue: str, account: str) -> Venue:
+        made = HeldVenue(self, venue, account)
+        self.venues.append(made)
+        return made
+
+    @property
+    def left(self) -> Listing:
+        return self.venues[-1].kept
+
+
+class HeldVenue(MockVenue):
+    """A live venue to all who ask; its orders were placed before anybody came."""
+
+    def __init__(self, held: Held, venue: str, account: str) -> None:
+        instrument = Instrument(held.symbol, "BTC", "USDT", D("0.01"), D("0.00001"))
+        super().__init__(SystemClock(), {held.symbol: instrument}, ACCOUNT, held.options, name=venue, account=account)
+        self.held = held
+        self.kept = Listing(None, 0.0, (), ())
+
+    async def open(self) -> None:
+        if self.held.refused:
+            raise VenueRefused("binance does not know this key", "mend MMCTL_BINANCE_API_KEY")
+        if self.held.unreachable:
+            self.held.unreachable -= 1
+            raise VenueUnreachable("binance did not answer", "is the network there?")
+        await super().open()
+        self.place(Layer.NEAR, self.held.near, epoch=7)
+        self.place(Layer.FAR, self.held.far, epoch=7)
+        await asyncio.sleep(0.02)
+        for number in range(self.held.foreign):
+            self.place_foreign(self.held.symbol, Side.BUY, D(900 + number), D("0.1"), f"web_{number}")
+        if self.held.stubborn:
+            self.submit = lambda places, cancels: None  # type: ignore[method-assign]
+        if self.held.arrives is not None:
+            asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), self.held.arrives)
+        if self.held.intruder:
+            asyncio.get_running_loop().call_later(0.05, self.place, Layer.NEAR, 1, 8)
+
+    def place(self, layer: Layer, count: int, epoch: int) -> None:
+        orders = [
+            NewOrder(
+                self.held.symbol,
+                encode_own_id(layer, Side.BUY, epoch, number + 1 + 100 * (layer is Layer.FAR)),
+                Side.BUY,
+                D(1000 - number) - 50 * (layer is Layer.FAR),
+                D("0.1"),
+                TimeInForce.GTX,
+            )
+            for number in range(count)
+        ]
+        MockVenue.submit(self, orders, [])
+
+    async def open_orders(self, symbol: str | None) -> Listing:
+        if self.held.unlisted:
+            raise VenueUnreachable("binance did not answer a listing")
+        return await super().open_orders(symbol)
+
+    async def close(self) -> None:
+        self.kept = self.open_now()
+        await super().close()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    held = Held()
+    monkeypatch.setattr("mmctl.cli.stop.live_venue", held.make)
+    return held
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> str:
+    """A profile with a live venue."""
+    return quick_profile(tmp_path, text=LIVE)
+
+
+def halts() -> tuple[Halt, ...]:
+    return FileHaltLatch(Path(os.environ["MMCTL_STATE_DIR"])).halts()
+
+
+def ids(listing: Listing) -> set[str]:
+    return {seen.client_id for seen in listing.own}
+
+
+def stopped(done: Done) -> dict[str, object]:
+    (one,) = done.events
+    assert (one["v"], one["event"]) == (1, "stopped")
+    named = "venue account scope pairs halt proof engines cancelled remaining foreign first_empty_ms took_ms"
+    assert set(named.split()) <= set(one)
+    return one
+
+
+def test_cancel_near_takes_near_and_leaves_the_rest(call: Caller, held: Held, live: str) -> None:
+    done = call("cancel-near", "--profile", live, "--pair", "btc_usdt", "--why", "drill", "--output", "json")
+    assert done.code == 0, done
+    one = stopped(done)
+    assert (one["venue"], one["account"], one["scope"], one["pairs"]) == ("binance", "main", "near", ["BTC-USDT"])
+    assert (one["halt"], one["remaining"], one["foreign"], one["far_left"]) == ("set", [], 1, 2)
+    assert one["proof"] == "waited", "own orders were found, and nobody could be asked who placed them"
+    assert len(one["cancelled"]) == 3
+    assert all(each.startswith("N0") for each in one["cancelled"])
+    assert 0 < one["first_empty_ms"] <= one["took_ms"] < 3000
+    assert one["position"] == {"BTC-USDT": "10"}
+    assert len(held.left.foreign) == 1
+    assert len(ids(held.left)) == 2
+    assert all(each.startswith("F0") for each in ids(held.left))
+    (halt,) = halts()
+    assert halt.scope == HaltScope("binance", "main", "BTCUSDT", Layer.NEAR)
+    assert halt.why == "drill"
+    assert done.err.splitlines()[0] == "mmctl: stopping near on binance, account main: BTC-USDT"
+
+
+def test_cancel_all_takes_both_ladders_of_the_whole_account(call: Caller, held: Held, live: str) -> None:
+    done = call("cancel-all", "--profile", live, "--output", "json")
+    assert done.code == 0, done
+    one = stopped(done)
+    assert (one["scope"], one["halt"], one["remaining"], one["far_left"]) == ("all", "set", [], 0)
+    assert len(one["cancelled"]) == 5
+    assert ids(held.left) == set()
+    assert len(held.left.foreign) == 1
+    (halt,) = halts()
+    assert halt.scope == HaltScope("binance", "main", None, None)
+    assert "account main: all symbols" in done.err
+
+
+def test_cancel_all_of_one_pair_halts_that_pair(call: Caller, held: Held, live: str) -> None:
+    assert call("cancel-all", "--profile", live, "--pair", "BTCUSDT").code == 0
+    assert [halt.scope for halt in halts()] == [HaltScope("binance", "main", "BTCUSDT", None)]
+
+
+def test_a_stop_needs_no_profile(call: Caller, held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMCTL_PROFILE", str(tmp_path / "broken.toml"))
+    monkeypatch.setattr("mmctl.cli.stop.STRANGER_INTERVAL_S", 0.1)
+    monkeypatch.setenv("MMCTL_STATEDIR", "/tmp")
+    done = call("cancel-near", "--venue", "binance", "--pair", "btc-usdt", "--output", "json")
+    assert done.code == 0, done
+    assert stopped(done)["pairs"] == ["BTCUSDT"]
+    assert "MMCTL_STATEDIR is not read" in done.err
+    assert halts()[0].scope == HaltScope("binance", "main", "BTCUSDT", Layer.NEAR)
+    done = call("cancel-all", "--venue", "binance", "--account", "second", "--all-symbols", "--output", "json")
+    assert (done.code, stopped(done)["account"]) == (0, "second")
+    assert halts()[-1].scope == HaltScope("binance", "second", None, None)
+
+
+def test_a_stop_of_nothing_proves_that_there_is_nothing(call: Caller, held: Held, live: str) -> None:
+    held.near = held.far = 0
+    done = call("cancel-all", "--profile", live, "--output", "json")
+    one = stopped(done)
+    assert (done.code, one["proof"], one["cancelled"], one["remaining"]) == (0, "none", [], [])
+
+
+def test_without_a_halt_a_running_engine_may_quote_again(call: Caller, held: Held, live: str) -> None:
+    done = call("cancel-near", "--profile", live, "--no-halt", "--output", "json")
+    assert (done.code, stopped(done)["halt"]) == (0, "not_set")
+    assert halts() == ()
+
+
+def test_a_halt_that_cannot_be_set_is_exit_1_and_the_orders_go_all_the_same(
+    call: Caller, held: Held, live: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MMCTL_STATE_DIR", str(tmp_path / "file"))
+    done = call("cancel-all", "--profile", live, "--output", "json")
+    assert done.code == 1
+    one = stopped(done)
+    assert (one["halt"], one["remaining"], len(one["cancelled"])) == ("failed", [], 5)
+    assert "the halt could not be set, a running engine will quote again" in done.err
+    assert "MMCTL_STATE_DIR" in done.err
+
+
+def test_what_remains_at_the_deadline_is_listed_with_exit_1(call: Caller, held: Held, live: str) -> None:
+    held.stubborn = True
+    done = call("cancel-near", "--profile", live, "--deadline", "0.4s", "--output", "json")
+    assert done.code == 1
+    one = stopped(done)
+    assert (one["proof"], one["cancelled"], one["first_empty_ms"]) == ("not_proven", [], None)
+    assert [(order["pair"], order["layer"], order["price"]) for order in one["remaining"]] == [
+        ("BTC-USDT", "near", "1000.00"),
+        ("BTC-USDT", "near", "999.00"),
+        ("BTC-USDT", "near", "998.00"),
+    ]
+    assert 300 <= one["took_ms"] < 2000
+    text = call("cancel-near", "--profile", live, "--deadline", "0.4s")
+    assert "remaining own orders 3" in text.out
+    assert "near buy  1000.00" in text.out
+
+
+def test_an_engine_that_still_places_is_exit_1_with_its_epoch(call: Caller, held: Held, live: str) -> None:
+    held.intruder = True
+    done = call("cancel-near", "--profile", live, "--output", "json")
+    assert done.code == 1
+    assert stopped(done)["remaining"] == []
+    assert "an engine of epoch 8 still places orders" in done.err
+
+
+def test_a_venue_that_cannot_be_listed_is_exit_4(call: Caller, held: Held, live: str) -> None:
+    held.unlisted = True
+    done = call("cancel-all", "--profile", live, "--deadline", "0.4s", "--output", "json")
+    assert done.code == 4
+    one = stopped(done)
+    assert (one["halt"], one["remaining"], one["foreign"], one["proof"]) == ("set", None, None, "not_proven")
+    assert "did not answer a listing" in one["unread"]
+    assert len(halts()) == 1
+    assert "remaining orders could not be read" in call("cancel-all", "--profile", live, "--deadline", "0.4s").out
+
+
+def test_a_venue_that_refuses_is_exit_4_and_the_halt_is_set(call: Caller, held: Held, live: str) -> None:
+    held.refused = True
+    done = call("cancel-all", "--profile", live, "--output", "json")
+    assert done.code == 4
+    one = stopped(done)
+    assert (one["halt"], one["remaining"]) == ("set", None)
+    assert "does not know this key" in one["unread"]
+    assert len(halts()) == 1
+
+
+def test_a_venue_that_does_not_answer_is_tried_again(
+    call: Caller, held: Held, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmctl.cli.stop.OPEN_AGAIN_S", 0.05)
+    held.unreachable = 3
+    assert call("cancel-all", "--profile", live).code == 0
+    assert ids(held.left) == set()
+    held.unreachable = 1000
+    done = call("cancel-all", "--profile", live, "--deadline", "0.3s", "--output", "json")
+    assert (done.code, stopped(done)["remaining"]) == (4, None)
+
+
+def test_one_account_holds_up_no_other(
+    call: Caller, held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first account's venue cannot be had from here: the second is stopped all the same."""
+    text = QUICK.replace("[pairs.BTC-USDT]", '[pairs.BTC-USDT]\naccount = "spot"') + (
+        '[accounts.a]\nvenue = "okx_spot"\n[accounts.spot]\nvenue = "binance"\n'
+        '[pairs.ETH-USDT]\naccount = "a"\nprice_decimals = 2\nqty_decimals = 4\n'
+    )
+    path = quick_profile(tmp_path, text=text)
+
+    def make(venue: str, account: str) -> Venue:
+        if venue != "binance":
+            raise UsageError(f"mmctl has no adapter for the venue {venue!r}", "nothing")
+        return held.make(venue, account)
+
+    monkeypatch.setattr("mmctl.cli.stop.live_venue", make)
+    done = call("cancel-all", "--profile", path, "--output", "json")
+    assert done.code == 2
+    assert stopped(done)["account"] == "spot"
+    assert ids(held.left) == set()
+    assert "'okx_spot' (mmctl has placed nothing there: cancel on the venue itself): nothing was done there" in done.err
+
+
+def test_a_reader_that_has_gone_does_not_end_a_stop(
+    held: Held, live: str, monkeypatch: pytest.MonkeyPatch, call: Caller
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("mmctl.cli.options.typer.echo", gone)
+    monkeypatch.setattr("mmctl.cli.options.silence", lambda _: None)
+    assert call("cancel-all", "--profile", live).code == 0
+    assert ids(held.left) == set()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 1), (signal.SIGINT, 130)], ids=["SIGHUP", "SIGINT"])
+def test_a_stop_outlives_its_terminal_but_not_ctrl_c(
+    call: Caller, held: Held, live: str, number: signal.Signals, code: int
+) -> None:
+    held.stubborn, held.arrives = True, number
+    done = call("cancel-all", "--profile", live, "--deadline", "0.6s", "--output", "json")
+    assert done.code == code
+    assert ("interrupted: own orders may remain, halts stay set" in done.err) == (number is signal.SIGINT)
+    assert len(done.of("stopped")) == (number is signal.SIGHUP)
+    assert len(halts()) == 1
+
+
+def test_text_says_what_an_operator_asks(call: Caller, held: Held, live: str) -> None:
+    done = call("cancel-near", "--profile", live, "--no-color")
+    assert done.code == 0
+    for said in (
+        "binance account main near of BTC-USDT: cancelled 3 in ",
+        "halt set, proof waited",
+        "remaining own orders 0",
+        "far orders left 2, foreign orders left 1",
+        "position BTC-USDT 10 (not flattened)",
+        "halts in force: halt 1: near of all symbols on binance main",
+    ):
+        assert said in done.out
+
+
+@pytest.mark.parametrize("verb", ["cancel-near", "cancel-all"])
+def test_the_mock_venue_cannot_be_stopped_from_outside(
+    call: Caller, quick: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    told_in_one_line(call(verb, "--profile", quick), 2, "mock venue", "binance-spot")
+    told_as_json(call(verb, "--profile", quick, "--output", "json"), 2, "mock venue", "binance-spot")
+    monkeypatch.chdir(tmp_path)
+    told_in_one_line(call(verb, "--profile", quick), 2, "live venue: none")
+    assert halts() == ()
+
+
+# resume
+
+
+def halt_by_hand(scope: HaltScope, why: str = "drill") -> Halt:
+    return FileHaltLatch(Path(os.environ["MMCTL_STATE_DIR"])).set(scope, by="anna", at_ms=1_800_000_000_000, why=why)
+
+
+def test_resume_lifts_a_halt_and_names_it(call: Caller, quick: str) -> None:
+    halt_by_hand(HaltScope("mock", "main", "BTCUSDT", Layer.NEAR))
+    halted = call("dry-run", "--profile", quick, "--rounds", "2", "--output", "json")
+    assert halted.code == 3
+    assert halted.events[0]["halts"] == [str(halts()[0])]
+    assert {one["reason"] for one in halted.of("skip") if one["layer"] == "near"} == {"halted"}
+    assert [one["layer"] for one in halted.of("round")] == ["far"]
+    done = call("resume", "--profile", quick)
+    assert done.code == 0
+    assert done.out.startswith("lifted halt 1: near of BTCUSDT on mock main, by anna, since 2027-")
+    assert done.out.rstrip().endswith(": drill")
+    assert halts() == ()
+    assert call("dry-run", "--profile", quick, "--rounds", "1").code == 0
+
+
+def test_resume_lifts_only_what_is_in_scope(call: Caller, quick: str) -> None:
+    halt_by_hand(HaltScope("mock", "main", None, None), "everything")
+    halt_by_hand(HaltScope("mock", "main", "BTCUSDT", None), "one pair")
+    halt_by_hand(HaltScope("binance", "main", None, None), "another venue")
+    done = call("resume", "--profile", quick, "--pair", "BTC-USDT")
+    assert "lifted halt 2: " in done.out
+    assert "still halted: halt 1: " in done.out
+    assert "resume without --pair lifts it" in done.out
+    assert [halt.number for halt in halts()] == [1, 3]
+    (event,) = call("resume", "--profile", quick, "--output", "json").events
+    assert (event["event"], len(event["lifted"]), event["halts"]) == ("resumed", 1, [])
+    assert [halt.number for halt in halts()] == [3]
+    again = call("resume", "--profile", quick)
+    assert (again.code, again.out) == (0, "nothing was halted in this scope\n")
+
+
+def test_a_halt_set_while_quoting_ends_it_and_resume_lets_it_go_on(call: Caller, quick: str) -> None:
+    with started("dry-run", "--profile", quick, "--output", "json") as process:
+        read = read_until(process, is_round("near"))
+        halt_by_hand(HaltScope("mock", "main", "BTCUSDT", Layer.NEAR))
+        read += read_until(process, lambda one: one["event"] == "fault" and one["kind"] == "halted")
+        assert call("resume", "--profile", quick).code == 0
+        read += read_until(process, is_round("near"))
+        process.terminate()
+        done = ended(process, read)
+    assert done.code == 0
+    assert any("anna" in one["detail"] for one in done.of("fault"))
