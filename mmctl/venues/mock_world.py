@@ -20,6 +20,9 @@ from mmctl.venues.mock import MockVenue
 PUMP_EVERY_S = 0.5
 """How often the venue is shown the market, and so how soon a fill can come."""
 
+READ_DEADLINE_S = 2.0
+"""How long a market is waited for before it is asked again."""
+
 NEED_TIMES = 10
 """Balances are this many times what full ladders lock, unless the profile sets them."""
 
@@ -54,10 +57,19 @@ class MockWorld:
             return  # the rounds tell that there is no book; the pump goes on asking
 
     async def run(self) -> None:
-        """Keep the market moving until cancelled."""
+        """Keep the markets moving until cancelled, each for itself: a feed that hangs for one stops no other."""
+        async with asyncio.TaskGroup() as moving:
+            for one in self._followed:
+                moving.create_task(self._keep_moving(one))
+
+    async def _keep_moving(self, one: _Followed) -> None:
         while True:
             await self._clock.sleep(PUMP_EVERY_S)
-            await asyncio.gather(*(self._show(one) for one in self._followed))
+            try:
+                async with asyncio.timeout(READ_DEADLINE_S):
+                    await self._show(one)
+            except TimeoutError:
+                continue  # the engine tells why
 
     async def _show(self, one: _Followed) -> None:
         key = one.spec.follow

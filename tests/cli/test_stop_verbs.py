@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmctl.core.instrument import Instrument
-from mmctl.core.order import Layer, NewOrder, Side, TimeInForce, encode_own_id
+from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, TimeInForce, encode_own_id
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.errors import UsageError, VenueRefused, VenueUnreachable
 from mmctl.ports import Halt, HaltScope, Listing, Venue
@@ -52,6 +53,7 @@ class Held:
     unlisted: bool = False
     stubborn: bool = False
     intruder: bool = False
+    deaf: bool = False
     arrives: signal.Signals | None = None
     venues: list[MockVenue] = field(default_factory=list)
 
@@ -106,6 +108,9 @@ class HeldVenue(MockVenue):
             for number in range(count)
         ]
         MockVenue.submit(self, orders, [])
+
+    def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
+        super().submit(places, () if self.held.deaf else cancels)
 
     async def open_orders(self, symbol: str | None) -> Listing:
         if self.held.unlisted:
