@@ -168,7 +168,7 @@ async def ask_once(pair: Pair) -> bool:
     for client_id in [order.client_id for order in pair.ledger.unsettled()] + sorted(pair.strangers):
         try:
             answer = await pair.desk.venue.query(pair.spec.symbol, client_id)
-            if isinstance(answer, NotFound):
+            if isinstance(answer, NotFound) and _may_conclude(pair, answer):
                 await catch_up(pair)
         except VenueError as error:
             pair.trouble("query", str(error), "asking again")
@@ -179,6 +179,14 @@ async def ask_once(pair: Pair) -> bool:
         else:
             pair.on_event(answer)
     return bool(pair.ledger.unsettled() or pair.strangers)
+
+
+def _may_conclude(pair: Pair, answer: NotFound) -> bool:
+    """Whether an order may be taken for over because of ``answer``; only no trade of it may speak against that."""
+    order = pair.ledger.find(answer.client_id)
+    if order is None:
+        return False
+    return order.signed_at_s is None or answer.asked_at_s >= order.signed_at_s + pair.desk.venue.landing_time_s
 
 
 async def catch_up(pair: Pair) -> None:

@@ -134,7 +134,7 @@ class Engine:
             self._clock,
             Scope(tuple(pair.spec.symbol for pair in pairs), newest_epoch=desk.epoch),
             deadline_s=deadline_s,
-            quiet=lambda: all([_is_quiet(pair) for pair in pairs]),
+            quiet=lambda: _are_quiet(pairs),
         )
         batches = []
         for pair in pairs:
@@ -207,12 +207,12 @@ def _kind(error: Exception) -> str:
     return error.kind if isinstance(error, MmctlError) else type(error).__name__
 
 
-def _is_quiet(pair: Pair) -> bool:
-    """Whether no order of this pair is live as far as its ledger knows; what is, is looked for on the venue."""
-    if not pair.ledger.live():
-        return True
-    pair.compare_wanted.set()
-    return False
+def _are_quiet(pairs: Sequence[Pair]) -> bool:
+    """Whether no order of these pairs is live as far as their ledgers know; what is, is looked for on the venue."""
+    busy = [pair for pair in pairs if pair.ledger.live()]
+    for pair in busy:
+        pair.compare_wanted.set()
+    return not busy
 
 
 def _pair_summary(pair: Pair, swept: Swept | None) -> PairSummary:

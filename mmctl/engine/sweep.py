@@ -64,8 +64,8 @@ class Sweeper:
     """Sweeps one account.
 
     ``quiet`` says that no known engine has a placement without its answer, nor an order that it knows to rest, so
-    that an empty listing cannot be overtaken and is not only late. ``stranger_wait_s`` is for engines that cannot be asked: once an own order was
-    found, the venue must be watched so long before its emptiness proves anything.
+    that an empty listing cannot be overtaken and is not only late. ``stranger_wait_s`` is for engines that cannot be
+    asked: once an own order was found, the venue must be watched so long before its emptiness proves anything.
     """
 
     def __init__(

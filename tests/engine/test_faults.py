@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-
-import pytest
 
 from mmctl.core.decide import Decision
 from mmctl.core.order import CancelOrder, Layer, NewOrder, State
 from mmctl.core.report import Skipped
 from mmctl.engine.pair import MAX_BACKOFF_S
 
-from .world import ROUND_TRIP_S, World, both, now_s, quoting, until
+from .world import ROUND_TRIP_S, VIRTUAL, World, both, now_s, quoting, until
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 
 def break_decisions(world: World, pair: int = 0) -> list[float]:
@@ -57,7 +56,7 @@ async def test_it_backs_off_for_longer_and_longer_and_recovers(state_dir: Path) 
         await asyncio.sleep(0.5)
         raised = break_decisions(world)
         await asyncio.sleep(240)
-        pauses = [after - before for before, after in zip(raised, raised[1:], strict=False)]
+        pauses = [after - before for before, after in pairwise(raised)]
         assert len(raised) <= 14, "no flood"
         assert len(world.faults("ZeroDivisionError")) == len(raised)
         assert max(pauses) <= MAX_BACKOFF_S + 4

@@ -18,6 +18,7 @@ from mmctl.errors import FeedUnreachable, NoBook
 from .world import (
     BTC,
     T0_MS,
+    VIRTUAL,
     D,
     FakeFeed,
     World,
@@ -33,7 +34,7 @@ from .world import (
     until,
 )
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 SLACK_S = 0.1
 """How long after the quote timeout the last cancel may leave."""

@@ -16,9 +16,9 @@ from mmctl.engine.halt import FileHaltLatch
 from mmctl.errors import StateUnreadable
 from mmctl.ports import HaltScope
 
-from .world import BTC, D, ETH, World, both, far, near, now_s, pair_spec, quoting, until
+from .world import BTC, ETH, VIRTUAL, D, World, both, far, near, now_s, pair_spec, quoting, until
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 AT_ONCE_S = 0.25
 

@@ -17,9 +17,9 @@ import pytest
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
 from mmctl.core.report import RoundDone
 
-from .world import D, ROUND_TRIP_S, Sent, World, both, far, foreign, near, now_s, pair_spec, quoting
+from .world import ROUND_TRIP_S, VIRTUAL, D, Sent, World, both, far, foreign, near, now_s, pair_spec, quoting
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 
 def changing(world: World) -> list[Sent]:

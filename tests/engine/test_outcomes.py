@@ -24,9 +24,9 @@ from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder, Side, St
 from mmctl.engine.batch import Batch
 from mmctl.engine.loop import Limits
 
-from .world import BTC, D, SURE, World, near, now_s, pair_spec, quoting, until
+from .world import BTC, SURE, VIRTUAL, D, World, near, now_s, pair_spec, quoting, until
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 LANDING_S = SURE.landing_time_s
 TIMEOUT_S = SURE.request_timeout_s

@@ -14,9 +14,9 @@ from mmctl.core.order import Layer, NewOrder, Side
 from mmctl.core.report import Skipped
 from mmctl.venues.mock_exchange import Placed
 
-from .world import BTC, D, World, both, foreign, near, now_s, pair_spec, quoting, until
+from .world import BTC, VIRTUAL, D, World, both, foreign, near, now_s, pair_spec, quoting, until
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 
 def refuse(world: World, code: str, share: int = 1) -> list[float]:

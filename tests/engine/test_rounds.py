@@ -15,9 +15,9 @@ from mmctl.engine.cycle import READ_DEADLINE_S
 from mmctl.engine.loop import Engine, Limits
 from mmctl.errors import FeedUnreachable
 
-from .world import BTC, D, ETH, ROUND_TRIP_S, both, far, make_world, near, now_s, pair_spec, quoting, until
+from .world import BTC, ETH, ROUND_TRIP_S, VIRTUAL, D, both, far, make_world, near, now_s, pair_spec, quoting, until
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 
 async def test_the_first_near_and_far_rounds_run_at_once(state_dir: Path) -> None:

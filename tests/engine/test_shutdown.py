@@ -12,8 +12,8 @@ from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
 from mmctl.engine.loop import Engine, Limits
 
 from .world import (
-    D,
     T0_MS,
+    VIRTUAL,
     World,
     both,
     foreign,
@@ -21,12 +21,11 @@ from .world import (
     ids,
     make_world,
     now_s,
-    pair_spec,
     quoting,
     strangers,
 )
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 
 async def test_all_known_orders_go_at_once_and_the_venue_is_proven_empty(state_dir: Path) -> None:
@@ -347,5 +346,3 @@ async def test_a_deadline_counts_the_unanswered_as_remaining(state_dir: Path) ->
         (pair,) = world.engine.summary({world.desk: swept}).pairs
         assert pair.open_orders is None or len(pair.open_orders) == 6
         world.venue.resume()
-
-

@@ -16,8 +16,9 @@ from mmctl.errors import VenueUnreachable
 from mmctl.ports import Listing
 
 from .world import (
-    D,
     T0_MS,
+    VIRTUAL,
+    D,
     World,
     both,
     far,
@@ -34,7 +35,7 @@ from .world import (
     until,
 )
 
-pytestmark = pytest.mark.looptime
+pytestmark = VIRTUAL
 
 EARLIER = T0_MS // 1000 - 1000
 LATER = T0_MS // 1000 + 1_000_000

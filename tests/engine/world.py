@@ -12,8 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 from mmctl.clock import SystemClock
 from mmctl.core.book import Book, BookKey, Trade
@@ -31,15 +34,21 @@ from mmctl.ports import Feed, HaltScope, Listing
 from mmctl.venues.mock import MockOptions, MockVenue
 
 D = Decimal
+VIRTUAL = pytest.mark.looptime(noop_cycles=0)
+"""Virtual time; nothing here waits for anything real."""
+
 T0_MS = 1_700_000_000_000
 STEP_MS = 100
 SURE = MockOptions(latency_ms=20, latency_jitter_ms=0)
 """A venue without chance: every round trip takes 40 ms."""
 
 ROUND_TRIP_S = 0.04
+MID = D(100)
 PLENTY = {"BTC": D(10**6), "ETH": D(10**6), "XRP": D(10**6), "USDT": D(10**9)}
 
 Kind = TypeVar("Kind")
+
+_decoded = lru_cache(maxsize=None)(decode_own_id)
 
 
 def now_s() -> float:
@@ -117,7 +126,7 @@ BTC = BookKey("test", "BTCUSDT")
 ETH = BookKey("test", "ETHUSDT")
 
 
-def make_book(key: BookKey, ts_ms: int, mid: Decimal = D(100), *, variant: int = 0, levels: int = 8) -> Book:
+def make_book(key: BookKey, ts_ms: int, mid: Decimal = MID, *, variant: int = 0, levels: int = 8) -> Book:
     """A book around ``mid``; another ``variant`` has other sizes."""
     qty = D(5) + D(variant % 7) / 100
     steps = [D("0.01") + D("0.1") * number for number in range(levels)]
@@ -206,11 +215,15 @@ class Witness(MockVenue):
         self.ladders: dict[tuple[str, Layer, Side], int] = {}
         self.before_submit: Callable[[Sequence[NewOrder], Sequence[CancelOrder]], None] = lambda places, cancels: None
         self.seen_before: list[str] = []
+        self.ids_sent: set[str] = set()
         for name in ("place", "cancel", "observe"):
             setattr(self._exchange, name, self._watched(getattr(self._exchange, name)))
 
     def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
         self.before_submit(places, cancels)
+        for order in places:
+            assert order.client_id not in self.ids_sent, "a client order id was sent twice"
+            self.ids_sent.add(order.client_id)
         self.sent.append(Sent(now_s(), tuple(places), tuple(cancels)))
         super().submit(places, cancels)
 
@@ -233,10 +246,9 @@ class Witness(MockVenue):
         """The invariants that must hold at every moment."""
         assert self.prevented_matches == 0, "an own order would have met another"
         assert self.self_trades == 0, "own orders cross"
-        assert len(set(self.placed_ids)) == len(self.placed_ids), "a client order id was sent twice"
         counts: dict[tuple[str, Layer, Side], int] = {}
         for order in self._exchange._open.values():
-            own = decode_own_id(order.client_id)
+            own = _decoded(order.client_id)
             if own is not None and order.client_id not in self.seen_before:
                 key = (order.symbol, own.layer, own.side)
                 counts[key] = counts.get(key, 0) + 1
