@@ -208,6 +208,7 @@ def _take_in_stranger(pair: Pair, client_id: str, answer: Seen | Ended | NotFoun
     if isinstance(answer, Seen):
         pair.on_event(answer)
         pair.fault("adopted", f"{client_id} of an earlier run appeared", "the ladder goes on with it")
+        pair.compare_wanted.set()
 
 
 async def compare_now_and_then(pair: Pair) -> None:

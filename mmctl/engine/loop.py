@@ -28,7 +28,7 @@ from mmctl.engine.guard import (
     watch_halts,
 )
 from mmctl.engine.pair import Pair
-from mmctl.engine.sweep import Scope, Sweeper, Swept
+from mmctl.engine.sweep import CANCEL_AGAIN_S, Scope, Sweeper, Swept
 from mmctl.errors import MmctlError
 from mmctl.ports import Clock, Feed
 
@@ -143,8 +143,8 @@ class Engine:
             sweeper.asked([client_id for _, client_id in batch.unanswered])
             batches.append(batch)
             pair.doubts.set()
-        # The listings are asked for as soon as the venue has answered, and whatever it does not answer.
-        await asyncio.gather(*(batch.answered(min(deadline_s, desk.venue.request_timeout_s)) for batch in batches))
+        # The listings are asked for as soon as the venue has answered; a lost answer is not waited for.
+        await asyncio.gather(*(batch.answered(min(deadline_s, CANCEL_AGAIN_S)) for batch in batches))
         return await sweeper.run()
 
     def _guard(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -333,4 +333,4 @@ class Pair:
 
 def _is_in_doubt(order: Order) -> bool:
     """Whether the venue has to be asked for this order."""
-    return order.state is State.UNKNOWN or (order.is_live and order.cancel is CancelState.UNKNOWN)
+    return order.state is State.UNKNOWN or (order.state is State.OPEN and order.cancel is CancelState.UNKNOWN)

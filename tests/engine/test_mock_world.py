@@ -146,6 +146,19 @@ async def test_each_trade_is_given_once_and_none_from_before_the_first_look() ->
     assert [ids for ids in seen if ids] == [(6, 7)]
 
 
+async def test_a_bug_of_the_feed_stops_no_market_for_good() -> None:
+    world, venue, feed = make()
+    await world.prime(0.5)
+    async with moving(world, venue):
+        feed.fail(BTC, ValueError("a bug of the feed"))
+        await asyncio.sleep(3)
+        feed.mend(BTC)
+        shown: list[str] = []
+        venue.observe = lambda symbol, book, trades=(): shown.append(symbol)  # type: ignore[method-assign]
+        await asyncio.sleep(2 * PUMP_EVERY_S)
+        assert set(shown) == {"BTCUSDT", "ETHUSDT"}
+
+
 async def test_a_cancel_is_not_needed_to_end_the_world() -> None:
     world, venue, _ = make()
     await world.prime(0.5)

@@ -21,34 +21,16 @@ from mmctl.core.events import (
     Unsettled,
 )
 from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder, Side, State
+from mmctl.core.report import Filled
 from mmctl.engine.batch import Batch
 from mmctl.engine.loop import Limits
 
-from .world import BTC, SURE, VIRTUAL, D, World, near, now_s, pair_spec, quoting, until
+from .world import BTC, SURE, VIRTUAL, D, World, keep_all, lose_all, near, now_s, pair_spec, quoting, until
 
 pytestmark = VIRTUAL
 
 LANDING_S = SURE.landing_time_s
 TIMEOUT_S = SURE.request_timeout_s
-
-
-def lose_all(world: World, *, arrives: bool | None = None) -> None:
-    """Every reply is lost from now on; ``arrives`` says whether the requests themselves are."""
-    world.set_faults(timeout_rate=1.0)
-    if arrives is not None:
-        original = world.venue._line._drawn
-
-        def drawn(order: NewOrder | CancelOrder, at_s: float) -> object:
-            request = original(order, at_s)
-            request.arrives, request.late_by_s = arrives, None
-            return request
-
-        world.venue._line._drawn = drawn  # type: ignore[method-assign, assignment]
-
-
-def keep_all(world: World) -> None:
-    world.set_faults(timeout_rate=0.0)
-    vars(world.venue._line).pop("_drawn", None)
 
 
 async def unknown_at_start(world: World, *, arrives: bool) -> None:
@@ -384,6 +366,8 @@ async def test_a_fill_that_was_never_told_is_found_in_the_listing(state_dir: Pat
         await asyncio.sleep(0.3)
         assert world.pair.ledger.find(best.client_id).filled == filled  # type: ignore[union-attr]
         assert world.pair.ledger.position == order.filled
+        assert [filled.fill.qty for filled in world.told(Filled)] == [order.filled], "the trade itself is found, too"
+        assert world.pair.totals.fills == 1
 
 
 # Batches, without an engine.

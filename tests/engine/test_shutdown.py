@@ -19,6 +19,8 @@ from .world import (
     foreign,
     ghost,
     ids,
+    keep_all,
+    lose_all,
     make_world,
     now_s,
     quoting,
@@ -67,9 +69,12 @@ async def test_orders_in_flight_go_too(state_dir: Path) -> None:
     async with quoting(state_dir, both()) as world:
         world.set_faults(latency_jitter_ms=200)
         await asyncio.sleep(0.02)
+        flying = {order.client_id for order in world.pair.ledger.live()}
         assert {order.state for order in world.pair.ledger.live()} == {State.IN_FLIGHT}
+        began_s = now_s()
         swept = await world.stop()
         assert swept is not None
+        assert {client_id for at_s, client_id in world.venue.cancels() if at_s == began_s} == flying
         assert swept.proven
         assert not world.venue.own()
         assert not world.pair.ledger.live()
@@ -115,22 +120,10 @@ async def test_a_placement_that_lands_during_the_sweep_is_cancelled(state_dir: P
 
 
 async def test_a_placement_that_never_landed_is_waited_for_until_it_cannot(state_dir: Path) -> None:
-    def lost(world: World) -> None:
-        world.set_faults(timeout_rate=1.0)
-        original = world.venue._line._drawn
-
-        def drawn(order: NewOrder | CancelOrder, at_s: float) -> object:
-            request = original(order, at_s)
-            request.arrives, request.late_by_s = False, None
-            return request
-
-        world.venue._line._drawn = drawn  # type: ignore[method-assign, assignment]
-
-    async with quoting(state_dir, before=lost) as world:
+    async with quoting(state_dir, before=lambda world: lose_all(world, arrives=False)) as world:
         sent_s = now_s()
         await asyncio.sleep(5.5)
-        vars(world.venue._line).pop("_drawn")
-        world.set_faults(timeout_rate=0.0)
+        keep_all(world)
         swept = await world.stop()
         assert swept is not None
         assert swept.proven
@@ -138,6 +131,29 @@ async def test_a_placement_that_never_landed_is_waited_for_until_it_cannot(state
         assert swept.first_empty_ms is not None
         assert swept.first_empty_ms < 1000, "empty at once, and proven only later"
         assert swept.took_ms > 4000
+
+
+async def test_a_placement_whose_cancel_was_refused_before_it_timed_out_is_asked_for(state_dir: Path) -> None:
+    def lost(world: World) -> None:
+        original = world.venue._line._drawn
+
+        def drawn(order: NewOrder | CancelOrder, at_s: float) -> object:
+            request = original(order, at_s)
+            request.arrives = isinstance(order, CancelOrder)
+            return request
+
+        world.venue._line._drawn = drawn  # type: ignore[method-assign, assignment]
+
+    async with quoting(state_dir, before=lost) as world:
+        await asyncio.sleep(0.1)
+        assert {order.state for order in world.pair.ledger.live()} == {State.IN_FLIGHT}
+        began_s = now_s()
+        swept = await world.stop()
+        assert swept is not None
+        assert {at_s for at_s, _ in world.venue.cancels()} == {began_s}, "in flight or not, they were cancelled at once"
+        assert swept.proven
+        assert now_s() - began_s < 20
+        assert not world.pair.ledger.live()
 
 
 @pytest.mark.parametrize("lag_ms", [500, 2000])
@@ -167,6 +183,25 @@ async def test_lost_cancels_are_sent_again_until_the_venue_is_empty(state_dir: P
         swept = await world.stop()
         assert swept is not None
         assert swept.proven
+        assert not world.venue.own()
+
+
+async def test_one_lost_answer_does_not_put_off_the_others(state_dir: Path) -> None:
+    async with quoting(state_dir, both()) as world:
+        await asyncio.sleep(0.5)
+        original, lost = world.venue._line._drawn, world.pair.ledger.live()[0].client_id
+
+        def drawn(order: NewOrder | CancelOrder, at_s: float) -> object:
+            request = original(order, at_s)
+            request.arrives = order.client_id != lost or at_s > began_s
+            return request
+
+        world.venue._line._drawn = drawn  # type: ignore[method-assign, assignment]
+        began_s = now_s()
+        swept = await world.stop()
+        assert swept is not None
+        assert swept.proven
+        assert now_s() - began_s < 1.5
         assert not world.venue.own()
 
 

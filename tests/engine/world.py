@@ -452,3 +452,22 @@ async def until(true: Callable[[], object], within_s: float = 5.0, every_s: floa
 
 def ids(listing: Listing) -> set[str]:
     return {seen.client_id for seen in listing.own}
+
+
+def lose_all(world: World, *, arrives: bool | None = None) -> None:
+    """Every reply is lost from now on; ``arrives`` says whether the requests themselves are."""
+    world.set_faults(timeout_rate=1.0)
+    if arrives is not None:
+        original = world.venue._line._drawn
+
+        def drawn(order: NewOrder | CancelOrder, at_s: float) -> object:
+            request = original(order, at_s)
+            request.arrives, request.late_by_s = arrives, None
+            return request
+
+        world.venue._line._drawn = drawn  # type: ignore[method-assign, assignment]
+
+
+def keep_all(world: World) -> None:
+    world.set_faults(timeout_rate=0.0)
+    vars(world.venue._line).pop("_drawn", None)
