@@ -6,6 +6,7 @@ What a verb is (live, dry run) is which objects it asks for here; nothing behind
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,20 +16,24 @@ from pathlib import Path
 
 from mmctl.core.instrument import Instrument, plain
 from mmctl.core.report import Report
-from mmctl.core.spec import PairSpec
+from mmctl.core.spec import PairSpec, Strategy
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.epoch import next_epoch
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.loop import Engine
 from mmctl.engine.pair import Pair
-from mmctl.errors import UsageError
+from mmctl.errors import NoKeys, UsageError, VenueUnreachable
 from mmctl.markets import MOCK, has_adapter
 from mmctl.ports import Clock, Feed, Venue
-from mmctl.profile_spec import Profile
+from mmctl.profile_spec import AccountSpec, Profile
+from mmctl.settings import binance_mode, binance_urls, credentials, key_prefix
+from mmctl.wire.binance_urls import BinanceUrls
+from mmctl.wire.sandbox_keys import SANDBOX_KEY, SANDBOX_SECRET
 
 PRIME_TIMEOUT_S = 0.5
-FEEDS = ("redis", "mock")
-"""Feeds that can be had; ``binance`` is known, and comes with its venue."""
+FILTERS_TIMEOUT_S = 1.0
+MOST_LEVELS_SEEN = 20
+"""What a profile with shallow ladders reads of the direct feed: a partial depth stream, which costs least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,12 @@ class Setup:
     state_dir: Path
     clock: Clock
 
+    def feed_urls(self) -> BinanceUrls:
+        """Where the direct feed is: with the first account on Binance, else where everybody's books are."""
+        accounts = [self.profile.accounts[spec.account] for spec in self.pairs if spec.account in self.profile.accounts]
+        binance = next((account for account in accounts if account.venue == "binance"), None)
+        return binance_urls(os.environ) if binance is None else account_urls(binance)
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -50,6 +61,8 @@ class Opened:
     venue: Venue
     pairs: tuple[PairSpec, ...]
     notes: tuple[str, ...] = ()
+    unread: str = ""
+    """Why the account itself cannot be read, so that a mock stands in for it."""
 
 
 VenueChoice = Callable[[Setup, Feed, AsyncExitStack], AsyncIterator[Opened]]
@@ -62,7 +75,8 @@ def make_feed(setup: Setup) -> Feed:
         from mmctl.feeds.mock import MockFeed, MockMarket
 
         markets = {
-            spec.follow: MockMarket(setup.profile.mock.start_prices[spec.follow], *_steps(spec)) for spec in setup.pairs
+            spec.follow: MockMarket(setup.profile.mock.start_prices[spec.follow], *_market_steps(spec))
+            for spec in setup.pairs
         }
         return MockFeed(setup.clock, markets, setup.profile.mock.seed)
     if setup.feed == "redis":
@@ -73,45 +87,128 @@ def make_feed(setup: Setup) -> Feed:
         from mmctl.feeds.redis import RedisFeed
 
         return RedisFeed(setup.redis_url, setup.clock, timeout_s=setup.profile.redis.timeout_ms / 1000)
-    raise UsageError(f"the feed {setup.feed!r} cannot be had yet", f"choose --feed {' or '.join(FEEDS)}")
+    from mmctl.feeds.binance import BinanceFeed
+
+    keys = list(dict.fromkeys(spec.follow for spec in setup.pairs))
+    return BinanceFeed(setup.clock, setup.feed_urls(), keys, levels=_levels_wanted(setup.pairs), trades=True)
 
 
 async def stand_ins(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIterator[Opened]:
     """A mock venue for each account, whatever its venue: nothing that could send an order is made."""
     for (venue, account), specs in _by_account(setup.pairs).items():
         made = tuple(replace(spec, venue=MOCK, shares_market=False) for spec in specs)
-        yield Opened(await _mock_venue(setup, feed, account, made, stack), made, _stand_in_notes(venue, made))
+        filters = await _public_filters(setup.profile.accounts[account], specs)
+        stand_in = await _mock_venue(setup, feed, account, made, stack, filters)
+        yield Opened(stand_in, made, () if venue == MOCK else _stand_in_notes(venue, made, filters))
 
 
 async def own_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIterator[Opened]:
-    """Each account's own venue. Raises ``UsageError`` for one that mmctl has no adapter for."""
+    """Each account's own venue, to trade on. Raises ``UsageError`` for one that mmctl has no adapter for, and
+    for a live pair without the limits that stop a loss."""
     for (venue, account), specs in _by_account(setup.pairs).items():
         if venue == MOCK:
-            yield Opened(await _mock_venue(setup, feed, account, specs, stack), specs)
-        else:
-            made = live_venue(venue, account)
-            stack.push_async_callback(made.close)
-            await made.open()
-            yield Opened(made, specs)
+            yield Opened(await _mock_venue(setup, feed, account, specs, stack, {}), specs)
+            continue
+        check_adapter(venue, account)
+        for spec in specs:
+            _check_limits(spec)
+        yield Opened(await _open_live(setup, venue, account, stack), specs)
 
 
 async def readable_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIterator[Opened]:
     """Each account's own venue where mmctl can read it, else a stand-in: for verbs that only look."""
-    for (venue, _), specs in _by_account(setup.pairs).items():
-        choice = own_venues if has_adapter(venue) else stand_ins
-        async for opened in choice(replace(setup, pairs=specs), feed, stack):
-            yield opened
+    for (venue, account), specs in _by_account(setup.pairs).items():
+        if venue != MOCK and has_adapter(venue):
+            try:
+                yield Opened(await _open_live(setup, venue, account, stack), specs)
+                continue
+            except NoKeys as error:
+                unread = str(error)
+        else:
+            unread = ""
+        async for opened in stand_ins(replace(setup, pairs=specs), feed, stack):
+            yield replace(opened, unread=unread)
 
 
-def live_venue(venue: str, account: str) -> Venue:
-    """The adapter of a live venue, not yet open; for stops it needs no more than keys.
+async def _open_live(setup: Setup, venue: str, account: str, stack: AsyncExitStack) -> Venue:
+    made = live_venue(venue, setup.profile.accounts[account], several=setup.profile.several_accounts)
+    stack.push_async_callback(made.close)
+    await made.open()
+    return made
 
-    Raises ``UsageError`` where mmctl knows ``venue`` but cannot trade on it yet.
+
+def check_adapter(venue: str, account: str) -> None:
+    """Raises ``UsageError`` where mmctl knows ``venue`` but cannot trade on it yet."""
+    if not has_adapter(venue):
+        raise UsageError(
+            f"mmctl has no adapter for the venue {venue!r} (account {account}) yet",
+            "`mmctl dry-run` shows what it would do there, on a mock venue",
+        )
+
+
+async def _public_filters(account: AccountSpec, specs: Sequence[PairSpec]) -> Mapping[str, Instrument]:
+    """The venue's own filters by symbol, where anybody may read them and they can be read now; else none."""
+    if account.venue != "binance":
+        return {}
+    from mmctl.venues.binance_public import read_filters
+
+    symbols = [spec.symbol for spec in specs]
+    try:
+        async with asyncio.timeout(2 * FILTERS_TIMEOUT_S):
+            return await asyncio.to_thread(read_filters, account_urls(account).rest, symbols, FILTERS_TIMEOUT_S)
+    except (VenueUnreachable, TimeoutError):
+        return {}
+
+
+def live_venue(venue: str, account: AccountSpec, *, several: bool) -> Venue:
+    """The adapter of a live venue, not yet open. ``several``: whether key variables must name the account.
+
+    Raises ``UsageError`` where mmctl cannot trade on ``venue`` yet, where keys are missing, and for an address
+    that keys may not go to.
     """
-    raise UsageError(
-        f"mmctl has no adapter for the venue {venue!r} (account {account}) yet",
-        "`mmctl dry-run` shows what it would do there, on a mock venue",
-    )
+    check_adapter(venue, account.name)
+    from mmctl.venues.binance import BinanceVenue
+
+    urls = account_urls(account)
+    mode = binance_mode(urls)
+    key, secret = _keys(venue, account, mode, several=several)
+    return BinanceVenue(system_clock(), account=account.name, key=key, secret=secret, urls=urls, mode=mode)
+
+
+def account_urls(account: AccountSpec) -> BinanceUrls:
+    """Where an account on Binance is. Raises ``UsageError`` for an address that keys may not go to."""
+    return binance_urls(os.environ, account.rest_url, account.ws_url, account.stream_url)
+
+
+def _keys(venue: str, account: AccountSpec, mode: str, *, several: bool) -> tuple[str, str]:
+    """Key and secret: the environment's, else the file's; on a local sandbox else its well-known ones."""
+    found = credentials(venue, account.name, several_accounts=several, file=account.keys)
+    if found is not None:
+        return found.api_key.get_secret_value(), found.api_secret.get_secret_value()
+    if mode == "sandbox":
+        return SANDBOX_KEY, SANDBOX_SECRET
+    prefix = key_prefix(venue, account.name, several_accounts=several)
+    raise NoKeys(f"account {account.name} on {venue} has no keys", f"set {prefix}API_KEY and {prefix}API_SECRET")
+
+
+def _check_limits(spec: PairSpec) -> None:
+    """A live venue needs the limits that stop a loss. Raises ``UsageError``."""
+    if spec.limits is None:
+        raise UsageError(
+            f"pairs.{spec.name}: max_position, max_fills_per_min and max_basis_bps are not set",
+            "a live venue needs all three: see profiles/binance-spot.toml",
+        )
+
+
+def _levels_wanted(specs: Sequence[PairSpec]) -> int:
+    """Levels a side that the ladders can use, own orders in the same market beside them."""
+    mirrored = [
+        max(layer.ask_levels, layer.bid_levels) * (2 if spec.shares_market else 1)
+        for spec in specs
+        for layer in spec.layers
+        if layer.strategy is Strategy.MIRROR
+    ]
+    return max(MOST_LEVELS_SEEN, *mirrored, 0)
 
 
 @asynccontextmanager
@@ -129,6 +226,7 @@ async def open_pairs(
         pairs: list[Pair] = []
         async for opened in choice(setup, feed, stack):
             desk = AccountDesk(opened.venue, setup.clock, report)
+            desk.unread = opened.unread
             for spec in opened.pairs:
                 instrument = coarser(await opened.venue.instrument(spec.symbol), spec)
                 pairs.append(Pair(spec, instrument, desk, latch, report))
@@ -175,7 +273,12 @@ def _by_account(specs: Sequence[PairSpec]) -> Mapping[tuple[str, str], tuple[Pai
 
 
 async def _mock_venue(
-    setup: Setup, feed: Feed, account: str, specs: Sequence[PairSpec], stack: AsyncExitStack
+    setup: Setup,
+    feed: Feed,
+    account: str,
+    specs: Sequence[PairSpec],
+    stack: AsyncExitStack,
+    filters: Mapping[str, Instrument],
 ) -> Venue:
     """A mock venue with the market moving around it, funded for the ladders unless the profile says how."""
     from mmctl.venues.mock import MockOptions, MockVenue
@@ -193,7 +296,7 @@ async def _mock_venue(
         maker_fee_bps=mock.maker_fee_bps,
         taker_fee_bps=mock.taker_fee_bps,
     )
-    instruments = {spec.symbol: _mock_instrument(spec, mock.open_order_cap) for spec in specs}
+    instruments = {spec.symbol: _mock_instrument(spec, mock.open_order_cap, filters.get(spec.symbol)) for spec in specs}
     venue = MockVenue(setup.clock, instruments, mock.balances or {}, options, account=account)
     stack.push_async_callback(venue.close)
     await venue.open()
@@ -209,8 +312,9 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _mock_instrument(spec: PairSpec, open_order_cap: int) -> Instrument:
-    tick, lot = _steps(spec)
+def _mock_instrument(spec: PairSpec, open_order_cap: int, real: Instrument | None) -> Instrument:
+    """Tick and lot size as on the venue that is stood in for, else by the profile's decimals; no other minimum."""
+    tick, lot = (real.tick_size, real.lot_size) if real is not None else _steps(spec)
     return Instrument(spec.symbol, spec.base, spec.quote, tick, lot, max_open_orders=open_order_cap)
 
 
@@ -226,6 +330,12 @@ def _steps(spec: PairSpec) -> tuple[Decimal, Decimal]:
     return tick, lot
 
 
+def _market_steps(spec: PairSpec) -> tuple[Decimal, Decimal]:
+    """Tick and lot size of a made-up market: the profile's, else what is usual."""
+    tick, lot = _profile_steps(spec)
+    return tick or Decimal("0.01"), lot or Decimal("0.00001")
+
+
 def _profile_steps(spec: PairSpec) -> tuple[Decimal | None, Decimal | None]:
     return (
         None if spec.price_decimals is None else Decimal(1).scaleb(-spec.price_decimals),
@@ -233,15 +343,17 @@ def _profile_steps(spec: PairSpec) -> tuple[Decimal | None, Decimal | None]:
     )
 
 
-def _stand_in_notes(venue: str, specs: Sequence[PairSpec]) -> tuple[str, ...]:
-    if venue == MOCK:
-        return ()
-    return tuple(
-        f"{spec.name}: the mock venue stands in for {venue}; "
-        f"tick {plain(tick)} and lot {plain(lot)} are from the profile's decimals"
-        for spec in specs
-        for tick, lot in (_steps(spec),)
-    )
+def _stand_in_notes(venue: str, specs: Sequence[PairSpec], filters: Mapping[str, Instrument]) -> tuple[str, ...]:
+    notes = []
+    for spec in specs:
+        real = filters.get(spec.symbol)
+        tick, lot = (real.tick_size, real.lot_size) if real is not None else _steps(spec)
+        source = "the venue's public filters" if real is not None else "the profile's decimals"
+        notes.append(
+            f"{spec.name}: the mock venue stands in for {venue}; "
+            f"tick {plain(tick.normalize())} and lot {plain(lot.normalize())} are from {source}"
+        )
+    return tuple(notes)
 
 
 def system_clock() -> Clock:

@@ -2,6 +2,7 @@
 
     MmctlError                 kind, message, hint, exit code
     ├── UsageError             2   the command line or the profile is wrong: mend it
+    │   └── NoKeys                 an account has no keys
     ├── FeedError              3   there is no usable book
     │   ├── NoBook             the feed answers, and what it has cannot be quoted on: wait
     │   └── FeedUnreachable    the feed does not answer: wait, it is asked again
@@ -51,6 +52,10 @@ class UsageError(MmctlError):
 
     kind = "usage"
     exit_code = EXIT_USAGE
+
+
+class NoKeys(UsageError):
+    """An account has no keys, so nothing of it can be read or done."""
 
 
 class FeedError(MmctlError):

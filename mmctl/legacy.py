@@ -18,9 +18,10 @@ from mmctl.core.instrument import plain
 from mmctl.core.order import Layer
 from mmctl.errors import UsageError
 from mmctl.markets import ORIGINAL_EXCHANGES, ORIGINAL_VENUES, KnownVenue, nearest, split_symbol
-from mmctl.profile_check import Table, one_line, shown
+from mmctl.profile_check import Table, shown
 from mmctl.profile_model import DEFAULT_ACCOUNT
 from mmctl.profile_spec import AccountSpec, PairTables, Profile, check_clashes, make_pair, mock_spec, redis_spec
+from mmctl.profile_words import one_line
 from mmctl.settings import Credentials
 
 _MARGINS = {"buy_margin_bps": "Buy Price Margin", "sell_margin_bps": "Sell Price Margin"}

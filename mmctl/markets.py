@@ -28,7 +28,7 @@ class KnownVenue:
 
 _KNOWN = (
     KnownVenue(MOCK, MOCK, futures=False, adapter=True, original=None),
-    KnownVenue("binance", "binance_spot", futures=False, adapter=False, original="binance_spot"),
+    KnownVenue("binance", "binance_spot", futures=False, adapter=True, original="binance_spot"),
     KnownVenue("binance_um_future", "binance_future", futures=True, adapter=False, original="binance_UMFuture"),
     KnownVenue(
         "binance_portfolio_margin",

@@ -127,6 +127,9 @@ class Venue(Protocol):
     async def fills(self, symbol: str, after_trade_id: str | None) -> Sequence[Fill]:
         """Own trades of ``symbol`` after a trade id, oldest first; those of foreign orders left out."""
 
+    async def depth(self, symbol: str) -> Book:
+        """The venue's own public book of ``symbol``, own orders included. Raises ``VenueError``."""
+
     async def close(self) -> None:
         """Let go of sockets and tasks. Orders stay as they are. Never raises."""
 
@@ -170,3 +173,6 @@ class HaltLatch(Protocol):
 
     def halts(self) -> tuple[Halt, ...]:
         """The halts in force now, oldest first. Raises ``StateUnreadable``: then nothing may be placed."""
+
+    def set(self, scope: HaltScope, *, by: str, at_ms: int, why: str) -> Halt:
+        """Halt ``scope``. Raises ``StateUnreadable`` where that cannot be written down."""

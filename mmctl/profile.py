@@ -13,11 +13,11 @@ from pathlib import Path
 from mmctl.core.spec import PairSpec
 from mmctl.errors import UsageError
 from mmctl.legacy import parse_original
-from mmctl.markets import fold, is_live, nearest
-from mmctl.profile_check import one_line
+from mmctl.markets import is_live
 from mmctl.profile_find import ENDINGS, find_profile, profiles_found, read_profile
 from mmctl.profile_spec import AccountSpec, MockSpec, Profile, RedisSpec
 from mmctl.profile_toml import parse_toml
+from mmctl.profile_words import one_line, pairs_named
 
 __all__ = [
     "AccountSpec",
@@ -43,8 +43,7 @@ def select_pairs(profile: Profile, wanted: Sequence[str]) -> tuple[PairSpec, ...
 
     Raises ``UsageError`` for one that fits no pair of the profile, or two.
     """
-    chosen = [_pair_named(profile, name) for name in wanted]
-    return tuple(pair for pair in profile.pairs if not wanted or pair in chosen)
+    return pairs_named(profile.pairs, wanted, profile.path.name)
 
 
 def profiles_with_live_venue(cwd: Path) -> tuple[str, ...]:
@@ -67,16 +66,3 @@ def _load(path: Path, cwd: Path) -> Profile:
     if ending not in ENDINGS:
         raise UsageError(f"{shown}: neither TOML nor JSON by its name", f"let it end in {' or '.join(ENDINGS)}")
     return (parse_toml if ending == ".toml" else parse_original)(text, path, shown)
-
-
-def _pair_named(profile: Profile, wanted: str) -> PairSpec:
-    fits = [pair for pair in profile.pairs if fold(wanted) in (fold(pair.name), fold(pair.symbol))]
-    if len(fits) == 1:
-        return fits[0]
-    if fits:
-        which = "; ".join(f"{pair.name} ({pair.symbol} on {pair.venue}, account {pair.account})" for pair in fits)
-        hint = "give the name or symbol of one, or a profile of its own"
-        raise UsageError(one_line(f"--pair {wanted}: fits {len(fits)} pairs: {which}"), hint)
-    names = [pair.name for pair in profile.pairs]
-    hint = f"the nearest is {nearest(wanted, names)}; the profile has {', '.join(names)}"
-    raise UsageError(one_line(f"--pair {wanted}: {profile.path.name} has no such pair"), one_line(hint))

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from mmctl.core.instrument import plain
 from mmctl.errors import UsageError
 from mmctl.markets import nearest
+from mmctl.profile_words import one_line
 
 _MAX_DECIMALS = 18  # the finest unit of any asset in use; also keeps 1e-999999 out of fixed-point text
 _LOOKS_SECRET = re.compile("key|secret|pass|token", re.IGNORECASE)
@@ -153,8 +154,3 @@ def shown(value: object) -> str:
     else:
         text = f"{value!r}" if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def one_line(text: str) -> str:
-    """``text`` with line ends and terminal controls written out."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from mmctl.errors import UsageError
 from mmctl.markets import nearest
-from mmctl.profile_check import one_line
+from mmctl.profile_words import one_line
 from mmctl.settings import PROFILE_VARIABLE
 
 DEFAULT_PROFILE = "default"
 ENDINGS = (".toml", ".json")
-SHIPPED = (DEFAULT_PROFILE,)
+SHIPPED = (DEFAULT_PROFILE, "sandbox")
 """The profiles of the repository that the package carries, and that are found from anywhere."""
 
 

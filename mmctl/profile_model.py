@@ -117,6 +117,15 @@ class PairModel(Strict):
         default=30, ge=1, le=3600, description="seconds after which an unchanged book counts as stale"
     )
     seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="what random quantities are drawn from")
+    max_position: Num | None = Field(
+        default=None, gt=0, le=_LARGEST, description="base currency to either side, live orders counted as filled"
+    )
+    max_fills_per_min: Whole | None = Field(
+        default=None, ge=1, le=100_000, description="fills of a minute; one more halts the pair"
+    )
+    max_basis_bps: Num | None = Field(
+        default=None, gt=0, le=5000, description="basis points of the reference mid from the venue's own"
+    )
     mock_price: Num | None = Field(
         default=None, ge=_SMALLEST, le=_LARGEST, description="where the mock feed starts, in quote currency"
     )
@@ -126,6 +135,12 @@ class AccountModel(Strict):
     """``[accounts.NAME]``: never keys, they are read from the environment."""
 
     venue: Annotated[str, one_of(VENUES)] = Field(description=f"one of {', '.join(VENUES)}")
+    exclusive: bool = Field(
+        default=False, description="true where every order of the account is mmctl's, so that a stop may end them all"
+    )
+    rest_url: str | None = Field(default=None, description="the venue's REST address without a path; left out, live")
+    ws_url: str | None = Field(default=None, description="its WebSocket API, with /ws-api/v3; left out, live")
+    stream_url: str | None = Field(default=None, description="its streams, without a path; left out, live")
 
 
 class RedisModel(Strict):

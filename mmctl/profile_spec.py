@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from mmctl.core.book import BookKey
 from mmctl.core.instrument import plain
+from mmctl.core.limits import LiveLimits
 from mmctl.core.order import Layer, Side
 from mmctl.core.spec import LayerSpec, PairSpec, Strategy
 from mmctl.markets import VENUES, fold, shares_market
@@ -25,11 +26,19 @@ from mmctl.settings import Credentials, checked_redis_url
 
 @dataclass(frozen=True, slots=True)
 class AccountSpec:
-    """One account on one venue; ``keys`` are those of the file, which the environment overrides."""
+    """One account on one venue; ``keys`` are those of the file, which the environment overrides.
+
+    ``exclusive`` says that every order of the account is mmctl's. The addresses are ``None`` where the file
+    states none: REST without a path, the WebSocket API, streams.
+    """
 
     name: str
     venue: str
     keys: Credentials | None = None
+    exclusive: bool = False
+    rest_url: str | None = None
+    ws_url: str | None = None
+    stream_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +143,23 @@ def make_pair(tables: PairTables, accounts: Mapping[str, AccountSpec], default_a
         price_decimals=model.price_decimals,
         qty_decimals=model.qty_decimals,
         shares_market=shares_market(account.venue, symbol, follow.exchange, follow.symbol),
+        limits=_limits(tables.table, model),
     )
     warnings = tuple(warning for table, layer in layers.values() for warning in _tolerance_warnings(table, layer))
     return MadePair(spec, model.mock_price, tables.table, warnings)
+
+
+LIMIT_FIELDS = ("max_position", "max_fills_per_min", "max_basis_bps")
+
+
+def _limits(table: Table, model: PairModel) -> LiveLimits | None:
+    """The limits that a live venue needs; they go together."""
+    if model.max_position is None and model.max_fills_per_min is None and model.max_basis_bps is None:
+        return None
+    if model.max_position is None or model.max_fills_per_min is None or model.max_basis_bps is None:
+        missing = next(name for name in LIMIT_FIELDS if getattr(model, name) is None)
+        raise table.wrong(missing, "is missing", f"{', '.join(LIMIT_FIELDS)} go together")
+    return LiveLimits(model.max_position, model.max_fills_per_min, model.max_basis_bps)
 
 
 def _ladders(tables: PairTables) -> list[tuple[Layer, Table]]:

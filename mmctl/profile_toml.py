@@ -15,7 +15,7 @@ from pathlib import Path
 from mmctl.core.order import Layer
 from mmctl.errors import UsageError
 from mmctl.markets import MOCK, is_live, split_symbol
-from mmctl.profile_check import Table, one_line, shown
+from mmctl.profile_check import Table, shown
 from mmctl.profile_model import DEFAULT_ACCOUNT, AccountModel, LayerModel, ProfileModel
 from mmctl.profile_spec import (
     AccountSpec,
@@ -27,6 +27,7 @@ from mmctl.profile_spec import (
     mock_spec,
     redis_spec,
 )
+from mmctl.profile_words import one_line
 from mmctl.settings import key_prefix
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
@@ -81,7 +82,7 @@ def _accounts(tables: Mapping[str, Mapping[str, object]], shown_path: str) -> di
         table = _table(values, shown_path, f"accounts.{name}")
         if not _NAME.fullmatch(name):
             raise _table({}, shown_path, "accounts").wrong(name, "is no name", "letters, digits, - and _, at most 32")
-        accounts[name] = AccountSpec(name, table.read(AccountModel).venue)
+        accounts[name] = AccountSpec(name=name, **table.read(AccountModel).model_dump())
         prefix = key_prefix(accounts[name].venue, name, several_accounts=True)
         if prefix in prefixes:
             said = f"its keys would be read from {prefix}*, as those of {prefixes[prefix]} are"

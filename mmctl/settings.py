@@ -1,7 +1,8 @@
 """What comes from the environment: keys, the address of Redis, the state folder.
 
 The environment wins over a file. A secret is a ``SecretStr`` from the moment it is read, and no message
-here ever holds one; pydantic-settings and platformdirs are slow to import, so only what needs them does.
+here ever holds one. Pydantic, pydantic-settings and platformdirs are slow to import, so only what needs them does:
+a stop needs none of the three.
 """
 
 from __future__ import annotations
@@ -10,18 +11,31 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mmctl.errors import UsageError
 from mmctl.markets import VENUES, is_live, nearest
+from mmctl.wire.binance_urls import LIVE, BinanceUrls, is_loopback
 from mmctl.wire.redis_address import server_of
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 PROFILE_VARIABLE = "MMCTL_PROFILE"
 REDIS_VARIABLE = "MMCTL_REDIS_URL"
 STATE_VARIABLE = "MMCTL_STATE_DIR"
-_VARIABLES = (PROFILE_VARIABLE, REDIS_VARIABLE, STATE_VARIABLE)
+REST_VARIABLE = "MMCTL_BINANCE_REST_URL"
+WS_VARIABLE = "MMCTL_BINANCE_WS_URL"
+STREAM_VARIABLE = "MMCTL_BINANCE_STREAM_URL"
+_VARIABLES = (PROFILE_VARIABLE, REDIS_VARIABLE, STATE_VARIABLE, REST_VARIABLE, WS_VARIABLE, STREAM_VARIABLE)
 _KEY_PARTS = ("API_KEY", "API_SECRET", "API_PASSPHRASE")
+
+
+def _no_secret() -> SecretStr:
+    from pydantic import SecretStr
+
+    return SecretStr("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +44,7 @@ class Credentials:
 
     api_key: SecretStr
     api_secret: SecretStr
-    passphrase: SecretStr = field(default_factory=lambda: SecretStr(""))
+    passphrase: SecretStr = field(default_factory=_no_secret)
 
 
 def key_prefix(venue: str, account: str, *, several_accounts: bool) -> str:
@@ -50,6 +64,7 @@ def credentials(
     Raises ``UsageError`` where the environment has one of key and secret but not the other: a key of the
     environment is never paired with a secret of a file.
     """
+    from pydantic import SecretStr
     from pydantic_settings import BaseSettings, SettingsConfigDict
 
     prefix = key_prefix(venue, account, several_accounts=several_accounts)
@@ -65,8 +80,55 @@ def credentials(
         return Credentials(keys.api_key, keys.api_secret, keys.api_passphrase)
     if keys.api_key is None and keys.api_secret is None:
         return file
-    there, missing = ("API_KEY", "API_SECRET") if keys.api_key is not None else ("API_SECRET", "API_KEY")
-    raise UsageError(f"{prefix}{there} is set but {prefix}{missing} is not", "set both, or neither")
+    raise _half_a_pair(prefix, keys.api_key is not None)
+
+
+def plain_keys(environ: Mapping[str, str], prefix: str) -> tuple[str, str] | None:
+    """Key and secret of the variables that begin with ``prefix``, read without pydantic; ``None`` where there are none.
+
+    Raises ``UsageError`` as ``credentials`` does.
+    """
+    read = {name.upper(): value for name, value in environ.items()}  # pydantic-settings does not mind the case either
+    key, secret = read.get(f"{prefix}API_KEY"), read.get(f"{prefix}API_SECRET")
+    if key and secret:
+        return key, secret
+    if key or secret:
+        raise _half_a_pair(prefix, bool(key))
+    return None
+
+
+def _half_a_pair(prefix: str, has_key: bool) -> UsageError:
+    there, missing = ("API_KEY", "API_SECRET") if has_key else ("API_SECRET", "API_KEY")
+    return UsageError(f"{prefix}{there} is set but {prefix}{missing} is not", "set both, or neither")
+
+
+def binance_urls(
+    environ: Mapping[str, str], rest: str | None = None, ws: str | None = None, stream: str | None = None
+) -> BinanceUrls:
+    """Binance's addresses: the environment's, else those given, else the live ones.
+
+    Raises ``UsageError`` for an address that keys may not go to, and where some are given and others would be
+    the live ones: orders of a test must never go there.
+    """
+    chosen = [
+        environ.get(REST_VARIABLE) or rest,
+        environ.get(WS_VARIABLE) or ws,
+        environ.get(STREAM_VARIABLE) or stream,
+    ]
+    if not any(chosen):
+        return LIVE
+    for name, url in zip((REST_VARIABLE, WS_VARIABLE, STREAM_VARIABLE), chosen, strict=True):
+        if not url:
+            raise UsageError(f"{name} is not set, and the other addresses of Binance are", "set all three, or none")
+    return BinanceUrls(*(url or "" for url in chosen)).checked()
+
+
+def binance_mode(urls: BinanceUrls) -> str:
+    """``sandbox`` where every address is this machine, ``testnet`` for Binance's test network, else ``live``."""
+    hosts = [urlsplit(url).hostname or "" for url in (urls.rest, urls.ws_api, urls.stream)]
+    if all(is_loopback(host) for host in hosts):
+        return "sandbox"
+    return "testnet" if all("testnet." in host for host in hosts) else "live"
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
@@ -93,6 +155,8 @@ def redis_url(option: str | None, environ: Mapping[str, str], profile: SecretStr
 
 def checked_redis_url(url: str, where: str) -> SecretStr:
     """``url`` as a secret. Raises ``UsageError``, naming ``where`` it stands, unless it is an address of Redis."""
+    from pydantic import SecretStr
+
     try:
         server_of(url)
     except UsageError as error:

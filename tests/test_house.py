@@ -92,6 +92,8 @@ MAY_IMPORT = {
     "feeds": {"feeds", "wire", "ports", "core"},
     "venues": {"venues", "wire", "ports", "core"},
     "engine": {"engine", "ports", "core"},
+    # The exchange of the sandbox: it shares no code with the client that speaks to it.
+    "sandbox": {"sandbox", "feeds", "wire", "core"},
     "bootstrap": {
         "bootstrap",
         "engine",
@@ -106,7 +108,7 @@ MAY_IMPORT = {
         "root",
     },
     # Nothing of feeds, venues and the clock: only bootstrap chooses one.
-    "cli": {"cli", "bootstrap", "engine", "views", "profile", "ports", "core", "root"},
+    "cli": {"cli", "bootstrap", "sandbox", "engine", "views", "profile", "ports", "core", "root"},
     "__main__": {"cli", "root"},
     "clock": set(),
     "errors": set(),
@@ -126,7 +128,7 @@ IMPURE = {
 }
 IMPURE_LIBRARIES = {"aiohttp", "platformdirs", "pydantic", "pydantic_settings", "redis", "rich", "typer"}
 
-COME_WITH = {"annotated_types": "pydantic", "pydantic_core": "pydantic"}
+COME_WITH = {"annotated_types": "pydantic", "pydantic_core": "pydantic", "yarl": "aiohttp"}
 """Imports that a dependency documents as part of its own interface."""
 
 
@@ -135,6 +137,8 @@ def layer_of(name: str) -> str:
     part = [*name.split("."), ""][1]
     if part == "" or (part.startswith("__") and part != "__main__"):
         return "root"
+    if part.startswith("bootstrap_"):
+        return "bootstrap"
     return "profile" if PROFILE_LAYER.fullmatch(part) else part
 
 

@@ -169,7 +169,8 @@ BAD = [
     (SMALL.replace("price_dec", "prize_dec"), "p.toml: pairs.BTC-USDT.prize_decimals: unknown", "price_decimals"),
     (SMALL.replace("max_am", "mx_am"), "p.toml: pairs.BTC-USDT.near.mx_amount: unknown key", "max_amount"),
     (SMALL.replace("price_dec", "interval_s = 3\nprice_dec"), "pairs.BTC-USDT.interval_s: unknown", "BTC-USDT.near]"),
-    (SMALL.replace("price_dec", "max_position = 3\nprice_dec"), "BTC-USDT.max_position: unknown key", "nearest"),
+    (SMALL.replace("price_dec", "max_positon = 3\nprice_dec"), "BTC-USDT.max_positon: unknown key", "max_position"),
+    (SMALL.replace("price_dec", "max_position = 3\nprice_dec"), "BTC-USDT.max_fills_per_min: is missing", "together"),
     (SMALL.replace("max_amount = 1000", ""), "pairs.BTC-USDT.near.max_amount: is missing", "quote currency"),
     (SMALL.replace("max_amount = 1000", "max_amount = 0"), "near.max_amount: 0 is out of bounds", "above 0"),
     (SMALL.replace("6.5", "-6.5"), "near.sell_margin_bps: -6.5 is out of bounds", "at least 0"),
@@ -311,7 +312,7 @@ def test_a_name_not_found_lists_where_and_what_there_is(tmp_path: Path, own_conf
         load_profile(None, environ={"MMCTL_PROFILE": "dask"}, cwd=tmp_path)
     assert "there is no profile 'dask' (from MMCTL_PROFILE)" in caught.value.message
     assert f"{tmp_path / 'profiles'}, {own_config}, " in caught.value.message
-    assert caught.value.hint == "profiles found: default, desk; the nearest is desk"
+    assert caught.value.hint == "profiles found: default, desk, sandbox; the nearest is desk"
 
 
 @pytest.mark.parametrize("path", ["nowhere.toml", "./nowhere", "a/b.json", "a" * 5000 + ".toml", "a\0b.toml", ""])
@@ -346,7 +347,7 @@ def test_profiles_with_a_live_venue(tmp_path: Path) -> None:
     (tmp_path / "profiles").mkdir()
     for name, text in (("mock", SMALL), ("live", f"[accounts.a]\nvenue='binance'\n{SMALL}"), ("broken", "a")):
         (tmp_path / "profiles" / f"{name}.toml").write_text(text)
-    assert profiles_with_live_venue(tmp_path) == ("live",)
+    assert profiles_with_live_venue(tmp_path) == ("live", "sandbox")
 
 
 # The profiles of the repository
@@ -363,11 +364,11 @@ def test_the_default_profile() -> None:
 
 
 def test_the_default_profile_shows_every_field() -> None:
-    from mmctl.profile_model import FarModel, MockModel, PairModel, RedisModel
+    from mmctl.profile_model import AccountModel, FarModel, MockModel, PairModel, RedisModel
 
     text = (ROOT / "profiles" / "default.toml").read_text()
     shown = {"account", "symbol"}  # told of in words
-    for model in (FarModel, MockModel, PairModel, RedisModel):
+    for model in (AccountModel, FarModel, MockModel, PairModel, RedisModel):
         assert [name for name in model.model_fields if name not in text and name not in shown] == []
 
 
@@ -433,8 +434,8 @@ def test_symbols_split(symbol: str, split: tuple[str, str] | None) -> None:
     assert split_symbol(symbol) == split
 
 
-def test_only_the_mock_venue_has_an_adapter() -> None:
-    assert [name for name in VENUES if has_adapter(name)] == ["mock"]
+def test_the_venues_that_have_an_adapter() -> None:
+    assert [name for name in VENUES if has_adapter(name)] == ["mock", "binance"]
 
 
 def test_markets_that_are_one() -> None:

@@ -12,12 +12,14 @@ from typing import Annotated
 import typer
 
 from mmctl import __version__
-from mmctl.cli import looking, quoting, stopping
+from mmctl.cli import doctor, looking, quoting, sandbox, stopping
 from mmctl.cli.options import say
+from mmctl.cli.plain import PlainGroup
 from mmctl.errors import EXIT_DONE, EXIT_FAULT, EXIT_SIGINT, EXIT_USAGE, MmctlError, UsageError
 
 app = typer.Typer(
     name="mmctl",
+    cls=PlainGroup,
     help="Make markets from a reference book: two ladders of own quotes, and a stop that is proven.",
     epilog="\b\nStart with:       mmctl dry-run\nIn an emergency:  mmctl cancel-near --profile NAME",
     rich_markup_mode=None,
@@ -27,6 +29,8 @@ app = typer.Typer(
 quoting.add_to(app)
 looking.add_to(app)
 stopping.add_to(app)
+doctor.add_to(app)
+sandbox.add_to(app)
 
 
 def _version(wanted: bool) -> None:

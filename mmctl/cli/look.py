@@ -12,7 +12,7 @@ from mmctl.core.report import BookShown, Planned, Refusal, Report, Wanted
 from mmctl.engine.cycle import observe
 from mmctl.engine.guard import adopt
 from mmctl.engine.pair import Pair
-from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_VENUE, NoBook, VenueError
+from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_VENUE, NoBook, NoKeys, VenueError
 from mmctl.ports import Feed
 from mmctl.views import jsonlines, text
 
@@ -34,7 +34,9 @@ async def show_books(setup: Setup, output: Output) -> int:
                 code = max(code, _no_book(error, output))
                 continue
             unusable = _unusable(pair)
-            code = max(code, EXIT_VENUE if shown.unread else EXIT_NO_BOOK if unusable else EXIT_DONE)
+            code = max(
+                code, EXIT_VENUE if shown.unread and not pair.desk.unread else EXIT_NO_BOOK if unusable else EXIT_DONE
+            )
             if output is Output.LIVE:
                 _print_ladder(pair, shown)
             else:
@@ -84,6 +86,8 @@ async def _book_shown(pair: Pair, feed: Feed) -> BookShown:
     if book is None:
         raise NoBook(f"{feed.source} has no book of {pair.spec.follow}")
     age_ms = pair.age.age_s(pair.clock.wall_ms(), pair.clock.monotonic()) * 1000
+    if pair.desk.unread:
+        return BookShown(pair.spec.name, pair.instrument, book, age_ms, None, None, pair.desk.unread)
     try:
         await adopt(pair)
     except VenueError as error:
@@ -100,6 +104,8 @@ def _unusable(pair: Pair) -> str:
 
 async def _planned(pair: Pair, feed: Feed) -> Planned:
     """Both layers' plans on one book, near first, as rounds of an engine that starts now would make them."""
+    if pair.desk.unread:
+        raise NoKeys(f"{pair.spec.name}: {pair.desk.unread}")
     await observe(pair, feed)
     await pair.desk.refresh_balances()
     await adopt(pair)

@@ -15,6 +15,7 @@ from mmctl.cli.options import (
     ProfileOption,
     duration_s,
 )
+from mmctl.cli.plain import PlainCommand
 from mmctl.core.order import Layer
 
 VenueOption = Annotated[
@@ -25,6 +26,7 @@ AccountOption = Annotated[
 ]
 AllSymbolsOption = Annotated[bool, typer.Option("--all-symbols", help="With --venue: every symbol.")]
 DeadlineOption = Annotated[str, typer.Option("--deadline", metavar="TIME", help="Sweep at most this long.")]
+ForeignOption = Annotated[bool, typer.Option("--include-foreign", help="Cancel orders too that are not mmctl's.")]
 NoHaltOption = Annotated[bool, typer.Option("--no-halt", help="Leave a running engine free to quote again.")]
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, for whoever reads the halt.")]
 
@@ -35,6 +37,7 @@ def cancel_near(
     venue: VenueOption = None,
     account: AccountOption = None,
     all_symbols: AllSymbolsOption = False,
+    include_foreign: ForeignOption = False,
     deadline: DeadlineOption = "60s",
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-near",
@@ -53,18 +56,16 @@ def cancel_near(
     """
     import asyncio
 
-    from mmctl.cli.stop import StopAsked, stop
+    from mmctl.cli.stop import stop
+    from mmctl.cli.stop_targets import ScopeAsked, StopAsked
 
     asked = StopAsked(
         layer=Layer.NEAR,
-        pairs=tuple(pair or ()),
-        profile=profile,
-        venue=venue,
-        account=account,
-        all_symbols=all_symbols,
+        scope=ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols),
         deadline_s=duration_s(deadline, "--deadline") or 0.0,
         halt=not no_halt,
         why=why,
+        include_foreign=include_foreign,
     )
     return asyncio.run(stop(asked, output))
 
@@ -75,6 +76,7 @@ def cancel_all(
     venue: VenueOption = None,
     account: AccountOption = None,
     all_symbols: AllSymbolsOption = False,
+    include_foreign: ForeignOption = False,
     deadline: DeadlineOption = "60s",
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-all",
@@ -92,18 +94,16 @@ def cancel_all(
     """
     import asyncio
 
-    from mmctl.cli.stop import StopAsked, stop
+    from mmctl.cli.stop import stop
+    from mmctl.cli.stop_targets import ScopeAsked, StopAsked
 
     asked = StopAsked(
         layer=None,
-        pairs=tuple(pair or ()),
-        profile=profile,
-        venue=venue,
-        account=account,
-        all_symbols=all_symbols,
+        scope=ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols),
         deadline_s=duration_s(deadline, "--deadline") or 0.0,
         halt=not no_halt,
         why=why,
+        include_foreign=include_foreign,
     )
     return asyncio.run(stop(asked, output))
 
@@ -111,6 +111,9 @@ def cancel_all(
 def resume(
     pair: PairOption = None,
     profile: ProfileOption = None,
+    venue: VenueOption = None,
+    account: AccountOption = None,
+    all_symbols: AllSymbolsOption = False,
     output: PlainOutputOption = Output.TEXT,
     no_color: NoColorOption = False,
     debug: DebugOption = False,
@@ -123,13 +126,14 @@ def resume(
     Example:
       mmctl resume --profile binance-spot --pair BTC-USDT
     """
-    from mmctl.cli.stop import lift
+    from mmctl.cli.lift import lift
+    from mmctl.cli.stop_targets import ScopeAsked
 
-    return lift(profile, tuple(pair or ()), output)
+    return lift(ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols), output)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command("cancel-near")(cancel_near)
-    app.command("cancel-all")(cancel_all)
-    app.command("resume")(resume)
+    app.command("cancel-near", cls=PlainCommand)(cancel_near)
+    app.command("cancel-all", cls=PlainCommand)(cancel_all)
+    app.command("resume", cls=PlainCommand)(resume)

@@ -21,6 +21,7 @@ WAITS = {
     "would_cross_own": "it would cross a live own order",
     "open_order_cap": "there is no room for another open order",
     "balance": "the free balance is too small",
+    "max_position": "filled, it and the live orders could come to more than the maximum position",
 }
 """Why a quote waits, for people; the keys are the planner's reasons."""
 

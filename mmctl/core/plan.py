@@ -288,6 +288,7 @@ def _with_room(
     highest_bid = max((order.price for order in orders if order.side is _BUY), default=None)
     freed = Counter(wanted.order.side for wanted in cancel)
     left = {_SELL: room.base_lots, _BUY: room.quote_units}
+    exposure = {_SELL: room.sell_lots, _BUY: room.buy_lots}
     slots = room.orders
     placed: list[Quote] = []
     waiting: list[Waiting] = []
@@ -298,13 +299,15 @@ def _with_room(
         else:
             crosses = highest_bid is not None and quote.price <= highest_bid
             need = quote.qty
-        funds = left[quote.side]
+        funds, lots = left[quote.side], exposure[quote.side]
         if crosses:
             waiting.append(Waiting(quote, "would_cross_own", freed[quote.side.opposite] > 0))
         elif slots is not None and slots < 1:
             waiting.append(Waiting(quote, "open_order_cap", bool(freed)))
         elif funds is not None and funds < need:
             waiting.append(Waiting(quote, "balance", freed[quote.side] > 0))
+        elif lots is not None and lots < quote.qty:
+            waiting.append(Waiting(quote, "max_position", freed[quote.side] > 0))
         else:
             placed.append(quote)
             if quote.side is _BUY:
@@ -315,6 +318,8 @@ def _with_room(
                 slots -= 1
             if funds is not None:
                 left[quote.side] = funds - need
+            if lots is not None:
+                exposure[quote.side] = lots - quote.qty
     return placed, waiting
 
 

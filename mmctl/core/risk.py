@@ -38,12 +38,15 @@ class Room:
     """What may still be placed now, beside all that is live, in flight or unknown.
 
     ``orders`` is a number of orders; ``base_lots`` is what sells may use, in lots; ``quote_units`` what
-    buys may use, in ticks times lots. ``None`` is no bound.
+    buys may use, in ticks times lots; ``buy_lots`` and ``sell_lots`` are what the position limit leaves, in
+    lots. ``None`` is no bound.
     """
 
     orders: int | None = None
     base_lots: int | None = None
     quote_units: int | None = None
+    buy_lots: int | None = None
+    sell_lots: int | None = None
 
 
 UNBOUNDED = Room()

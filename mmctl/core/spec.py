@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from mmctl.core.book import BookKey
+from mmctl.core.limits import LiveLimits
 from mmctl.core.order import Layer, Side, TimeInForce
 
 
@@ -93,6 +94,7 @@ class PairSpec:
     price_decimals: int | None = None
     qty_decimals: int | None = None
     shares_market: bool = False
+    limits: LiveLimits | None = None
 
     @property
     def layers(self) -> tuple[LayerSpec, ...]:

@@ -9,6 +9,7 @@ from mmctl.core.decide import Decision
 from mmctl.core.freshness import Stale
 from mmctl.core.order import Layer, Order
 from mmctl.core.report import BookLine, RoundDone
+from mmctl.engine.basis import wrong_market
 from mmctl.engine.batch import Batch
 from mmctl.engine.gate import Hold
 from mmctl.engine.pair import LayerState, Pair
@@ -103,6 +104,9 @@ async def _usable_book(pair: Pair, feed: Feed, state: LayerState) -> Book | Stal
     book = pair.age.book
     if stale is not None or book is None:
         return stale or Stale("no_book", "no book has been read yet")
+    wrong = wrong_market(pair, book)
+    if wrong is not None:
+        return wrong
     book = pair.decider.reference(book, pair.ledger.live())
     return book if book.fault is None else Stale("unusable_book", f"without own orders {book.fault}")
 

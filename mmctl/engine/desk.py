@@ -33,6 +33,8 @@ class AccountDesk:
         self.clock = clock
         self.report = report
         self.epoch = 0
+        self.unread = ""
+        """Why the account cannot be read, where a mock stands in for it in a verb that only looks."""
         self._budget = Budget()
         self._pairs: dict[str, PairEvents] = {}
         self._sequence = 0

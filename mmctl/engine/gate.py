@@ -17,7 +17,7 @@ from mmctl.core.spec import PairSpec
 from mmctl.engine.batch import Batch
 from mmctl.engine.desk import AccountDesk
 from mmctl.errors import StateUnreadable
-from mmctl.ports import HaltLatch
+from mmctl.ports import HaltLatch, HaltScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class SendGate:
         self.stopping = False
         self.superseded_by: int | None = None
         """The epoch of a younger engine whose order was seen, if any: this engine then places no more."""
+        self._killed = ""
 
     def hold(self, layer: Layer) -> Hold | None:
         """Why ``layer`` may not place now, or ``None``."""
@@ -62,6 +63,8 @@ class SendGate:
         if self.superseded_by is not None:
             later = f"an engine of a later epoch ({self.superseded_by}) quotes this symbol"
             return Hold("superseded", later, hands_off=True)
+        if self._killed:
+            return Hold("halted", self._killed, halted=True)
         try:
             halts = self._latch.halts()
         except StateUnreadable as error:
@@ -71,6 +74,20 @@ class SendGate:
             if halt.scope.covers(spec.venue, spec.account, spec.symbol, layer):
                 return Hold("halted", f"halt {halt.number} by {halt.by}: {halt.why}", halted=True)
         return None
+
+    def kill(self, why: str, at_ms: int) -> str:
+        """Halt this pair until a person resumes; returns what was done, for the operator.
+
+        Where the halt cannot be written down it holds for as long as this engine lives.
+        """
+        spec = self._spec
+        scope = HaltScope(spec.venue, spec.account, spec.symbol)
+        try:
+            halt = self._latch.set(scope, by=f"mmctl engine {self._desk.epoch}", at_ms=at_ms, why=why)
+        except StateUnreadable as error:
+            self._killed = f"{why}; the halt could not be written down: {error}"
+            return "halted until mmctl is started again"
+        return f"halt {halt.number} is set: `mmctl resume` lifts it"
 
     def send(self, layer: Layer, places: Sequence[Quote], cancels: Sequence[Order], *, decided_at_s: float) -> Sent:
         """Hand over placements, then cancels, all at once.

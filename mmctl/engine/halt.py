@@ -7,8 +7,10 @@ record must never lift a halt.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,3 +181,12 @@ def _halt(number: int, record: dict[str, Any]) -> Halt:
         int(record["at_ms"]),
         str(record["why"]),
     )
+
+
+def who() -> str:
+    """Who acts: the user and the machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no such user in this container
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

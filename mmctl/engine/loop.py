@@ -7,6 +7,7 @@ that one pair waits for holds up another.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import partial
 from mmctl.core.events import Seen
 from mmctl.core.order import Layer, Order, State, decode_own_id
 from mmctl.core.report import PairSummary, PairView, Summary
+from mmctl.engine.basis import measure, watch_basis
 from mmctl.engine.batch import Batch
 from mmctl.engine.cycle import settle, turn
 from mmctl.engine.desk import AccountDesk
@@ -74,24 +76,33 @@ class Engine:
         """
         for desk in self._desks:
             adopting = asyncio.gather(*(adopt(pair) for pair in self.pairs if pair.desk is desk))
-            _, seen = await asyncio.gather(desk.refresh_balances(), adopting)
+            limited = [measure(pair) for pair in self.pairs if pair.desk is desk and pair.spec.limits is not None]
+            _, seen, _ = await asyncio.gather(desk.refresh_balances(), adopting, asyncio.gather(*limited))
             desk.epoch = next_epoch(desk, max(seen, default=0))
 
     async def run(self, limits: Limits) -> None:
         """Quote until ``limits`` or cancellation; ``stop`` is to follow in either case."""
-        for pair in self.pairs:
+        # What is there by now stays to the end. A whole collection that looks at all of it would stop every pair
+        # for more than a tenth of a second; of what a run itself leaves behind there is little.
+        gc.freeze()
+        for number, pair in enumerate(self.pairs):
             self._guard(pair, "stale guard", partial(watch_book, pair))
             self._guard(pair, "reading ahead", partial(read_ahead, pair, self._feed))
             self._guard(pair, "halt guard", partial(watch_halts, pair))
             self._guard(pair, "answers guard", partial(watch_answers, pair))
             self._guard(pair, "settling", partial(settle_unknown, pair))
-            self._guard(pair, "comparing", partial(compare_now_and_then, pair))
+            # These two ask the venue at intervals: not for all pairs at the same moment.
+            self._guard(pair, "comparing", partial(compare_now_and_then, pair), start_in_s=number * STAGGER_S)
+            if pair.spec.limits is not None:
+                self._guard(pair, "basis guard", partial(watch_basis, pair), start_in_s=number * STAGGER_S)
         try:
             async with asyncio.timeout(limits.for_s), asyncio.TaskGroup() as quoting:
                 for number, pair in enumerate(self.pairs):
                     quoting.create_task(self._quote(pair, number * STAGGER_S, limits.rounds))
         except TimeoutError:
             return
+        finally:
+            gc.unfreeze()
 
     async def stop(self, *, leave_orders: bool, deadline_s: float = STOP_DEADLINE_S) -> dict[AccountDesk, Swept]:
         """Stop placing, cancel all known own orders at once, and sweep until the venue is proven empty.
@@ -147,12 +158,14 @@ class Engine:
         await asyncio.gather(*(batch.answered(min(deadline_s, CANCEL_AGAIN_S)) for batch in batches))
         return await sweeper.run()
 
-    def _guard(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        self._guards.append(asyncio.create_task(self._guarded(pair, name, work)))
+    def _guard(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]], *, start_in_s: float = 0.0) -> None:
+        self._guards.append(asyncio.create_task(self._guarded(pair, name, work, start_in_s)))
 
-    async def _guarded(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, pair: Pair, name: str, work: Callable[[], Awaitable[None]], start_in_s: float) -> None:
         """Keep a guard at work: a fault of ours in it is told, near orders go, and it starts again."""
         told = ""
+        if start_in_s:
+            await self._clock.sleep(start_in_s)
         while True:
             try:
                 await work()

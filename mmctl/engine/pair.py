@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from mmctl.core.decide import PairDecider
 from mmctl.core.events import OrderEvent, Unsettled
 from mmctl.core.freshness import BookAge
 from mmctl.core.instrument import Instrument
 from mmctl.core.ledger import Change, Ledger
+from mmctl.core.limits import FillRate, exposure_room
 from mmctl.core.order import CancelState, Layer, Order, Side, State, decode_own_id
 from mmctl.core.report import Faulted, Filled, LayerView, PairView, Report, Skipped
 from mmctl.core.risk import Room
@@ -118,6 +120,10 @@ class Pair:
         """Set when orders rest that the stale guard has to watch."""
         self.strangers: dict[str, float] = {}
         """Own ids that the venue told of and the ledger does not know, and when that was first."""
+        self.own_mid: tuple[Decimal, float] | None = None
+        """The maker venue's own mid, own orders taken off, and the monotonic time of reading it."""
+        limits = spec.limits
+        self._fill_rate = None if limits is None else FillRate(limits.max_fills_per_min)
         self._troubles: set[str] = set()
         self._batches: list[tuple[float, Batch]] = []
         self._started_s = desk.clock.monotonic()
@@ -129,8 +135,12 @@ class Pair:
 
     def room(self) -> Room:
         """What this pair may place now."""
-        own = len(self.ledger.live())
-        return self.desk.room(self.instrument, own, self.foreign, self.spec.max_open_orders)
+        live = self.ledger.live()
+        room = self.desk.room(self.instrument, len(live), self.foreign, self.spec.max_open_orders)
+        if self.spec.limits is None:
+            return room
+        lots = exposure_room(self.spec.limits, self.ledger.position, live, self.instrument)
+        return replace(room, buy_lots=lots[Side.BUY], sell_lots=lots[Side.SELL])
 
     def track(self, batch: Batch) -> None:
         """Join the venue's answers to ``batch`` from now on, until all have come."""
@@ -246,6 +256,7 @@ class Pair:
         if change.fill is not None:
             self.totals.fills += 1
             self.report(Filled(self.spec.name, self.instrument, order, change.fill))
+            self._mind_fill_rate()
         if change.fault:
             action = "cancelling it" if change.appeared else "asking the venue"
             self.fault("order", f"{order.client_id}: {change.fault}", action)
@@ -257,6 +268,16 @@ class Pair:
             self.doubts.set()
         if order.state in (State.NEVER_LANDED, State.GONE) and change.before is not None and change.before.is_live:
             self.fault("order", f"{order.client_id} ended {order.state}: {order.reason}", "its level is quoted again")
+
+    def _mind_fill_rate(self) -> None:
+        """Fills that come too fast mean that somebody knows better: nothing is quoted until a person says so."""
+        limits = self.spec.limits
+        if limits is None or self._fill_rate is None or not self._fill_rate.note(self.clock.monotonic()):
+            return
+        if any(hold is not None and hold.halted for hold in map(self.gate.hold, self.layers)):
+            return
+        why = f"more than {limits.max_fills_per_min} fills within a minute"
+        self.fault("kill_switch", why, self.gate.kill(why, self.clock.wall_ms()))
 
     def _free(self, order: Order) -> None:
         """What an order reserved falls with its end, however that is known, or once the venue holds its lock."""

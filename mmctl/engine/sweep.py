@@ -9,11 +9,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Protocol
 
-from mmctl.core.events import Ended, Event, Seen
-from mmctl.core.order import CancelOrder, Layer, State, decode_own_id
-from mmctl.errors import VenueError
-from mmctl.ports import Clock, Listing, Venue
+from mmctl.core.events import CancelRefused, Ended, Event, Seen, Unsettled
+from mmctl.core.instrument import Instrument
+from mmctl.core.order import CancelOrder, Layer, NewOrder, State, decode_own_id
+from mmctl.errors import VenueError, VenueRefused
+from mmctl.ports import Balances, Clock, ForeignOrder, Listing
 
 EMPTY_LISTINGS_NEEDED = 2
 LEAST_LOOK_S = 2.0
@@ -24,15 +27,35 @@ LONGEST_PAUSE_S = 1.0
 CANCEL_AGAIN_S = 1.0
 """How long a cancel may stay without effect before it is sent again."""
 
+REFUSALS_BELIEVED = 2
+"""After so many first looks that were all refused (a wrong key), asking again will not help."""
+
+
+class StopVenue(Protocol):
+    """What a stop needs of a venue: a part of ``mmctl.ports.Venue``, with the same promises."""
+
+    name: str
+    account: str
+    landing_time_s: float
+
+    def listen(self, listener: Callable[[str, Event], None]) -> None: ...
+    async def open(self) -> None: ...
+    async def instrument(self, symbol: str) -> Instrument: ...
+    def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None: ...
+    async def open_orders(self, symbol: str | None) -> Listing: ...
+    async def balances(self) -> Balances: ...
+    async def close(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What is to go: the symbols (all of the account: ``None``), the layer (both: ``None``), and the epochs up to
-    ``newest_epoch`` (all: ``None``)."""
+    ``newest_epoch`` (all: ``None``). ``foreign``: what is not ours goes too, which is in no layer."""
 
     symbols: tuple[str, ...] | None
     layer: Layer | None = None
     newest_epoch: int | None = None
+    foreign: bool = False
 
     def covers(self, client_id: str) -> bool:
         own = decode_own_id(client_id)
@@ -54,6 +77,8 @@ class Swept:
     """Own orders out of scope: far ones that a near stop leaves alone, those of a younger engine."""
     late_epochs: set[int] = field(default_factory=set)
     """Epochs of own orders that came after the first listing: an engine still places."""
+    refusal: str = ""
+    """Why the venue last refused a cancel, other than that it does not know the order."""
     waited: bool = False
     """Whether the venue was watched for engines that could not be asked."""
     first_empty_ms: float | None = None
@@ -70,13 +95,14 @@ class Sweeper:
 
     def __init__(
         self,
-        venue: Venue,
+        venue: StopVenue,
         clock: Clock,
         scope: Scope,
         *,
         deadline_s: float,
         quiet: Callable[[], bool] = lambda: True,
         stranger_wait_s: float = 0.0,
+        longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
         self._venue = venue
         self._clock = clock
@@ -88,11 +114,21 @@ class Sweeper:
         self._stranger_wait_s = stranger_wait_s
         self._known: set[str] = set()
         self._looked = False
+        self._longest_pause_s = longest_pause_s
         self._asked: dict[str, float] = {}
+        self._unanswered: set[str] = set()
+        self._answered = asyncio.Event()
+        self._refused_looks = 0
         self.swept = Swept()
 
     def on_event(self, event: Event) -> None:
-        """Note the ends of orders that this sweep cancelled; give it every event of the venue."""
+        """Note what becomes of the cancels of this sweep; give it every event of the venue."""
+        if isinstance(event, Ended | CancelRefused | Unsettled) and event.client_id in self._unanswered:
+            self._unanswered.discard(event.client_id)
+            if not self._unanswered:
+                self._answered.set()
+        if isinstance(event, CancelRefused) and not event.not_found and event.client_id in self._asked:
+            self.swept.refusal = event.reason
         if not isinstance(event, Ended) or event.state is not State.CANCELLED:
             return
         if event.client_id in self._asked and event.client_id not in self.swept.cancelled:
@@ -110,13 +146,26 @@ class Sweeper:
             self._cancel(found)
             empties = empties + 1 if self._is_settled(found, whole=whole) else 0
             left_s = self._deadline_s - self._clock.monotonic()
-            if empties >= EMPTY_LISTINGS_NEEDED or left_s <= 0:
+            if empties >= EMPTY_LISTINGS_NEEDED or left_s <= 0 or self._refused_looks >= REFUSALS_BELIEVED:
                 break
-            await self._clock.sleep(min(pause_s, left_s) if not empties else 0.0)
-            pause_s = min(LONGEST_PAUSE_S, 1.5 * pause_s)
+            await self._pause(min(pause_s, left_s) if not empties else 0.0)
+            pause_s = min(self._longest_pause_s, 1.5 * pause_s)
         self.swept.proven = empties >= EMPTY_LISTINGS_NEEDED
         self.swept.took_ms = self._elapsed_ms()
         return self.swept
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the last cancel is answered: the venue may be empty then."""
+        if not self._unanswered:
+            await self._clock.sleep(seconds)
+            return
+        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._answered.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _is_settled(self, found: Sequence[tuple[str, Seen]], *, whole: bool) -> bool:
         """Whether a look that found none proves something; notes when the venue was first seen empty."""
@@ -142,6 +191,8 @@ class Sweeper:
         self.swept.remaining = None if unread else tuple(found)
         self.swept.foreign = None if unread else sum(len(listing.foreign) for listing in listings)
         self.swept.others = None if unread else sum(len(listing.own) for listing in listings) - len(found)
+        if self._scope.foreign:
+            found += [(order.symbol, _as_seen(order)) for listing in listings for order in listing.foreign]
         return found, not unread
 
     async def _listings(self) -> tuple[list[Listing], str]:
@@ -155,7 +206,7 @@ class Sweeper:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         listings: list[Listing] = []
-        unread = ""
+        unread, refused = "", 0
         for task in asked:
             try:
                 listings.append(task.result())
@@ -163,6 +214,9 @@ class Sweeper:
                 unread = unread or f"the venue {self._venue.name} did not list its orders in time"
             except VenueError as error:
                 unread = unread or str(error)
+                refused += isinstance(error, VenueRefused)
+        hopeless = refused == len(asked) and not self._looked
+        self._refused_looks = self._refused_looks + 1 if hopeless else 0
         return listings, unread
 
     def _note_engines(self, shown: set[str], *, whole: bool) -> None:
@@ -172,6 +226,9 @@ class Sweeper:
             self._quiet_from_s = self._started_s + self._stranger_wait_s
         late = shown - self._known - self._asked.keys() if self._looked else set()
         self.swept.late_epochs |= {own.epoch for one in late if (own := decode_own_id(one)) is not None}
+        if late and self.swept.waited:
+            # Somebody still places: the time in which nothing came begins again.
+            self._quiet_from_s = self._clock.monotonic() + self._stranger_wait_s
         self._known |= shown
         self._looked |= whole
 
@@ -187,6 +244,14 @@ class Sweeper:
         self.asked([cancel.client_id for cancel in due])
         with contextlib.suppress(Exception):  # what the venue did not take now is sent again in a second
             self._venue.submit((), due)
+            self._unanswered.update(cancel.client_id for cancel in due)
+            self._answered.clear()
 
     def _elapsed_ms(self) -> float:
         return (self._clock.monotonic() - self._started_s) * 1000
+
+
+def _as_seen(order: ForeignOrder) -> Seen:
+    return Seen(
+        order.client_id, order.order_id, order.side, order.price, order.remaining, Decimal(0), 0.0, order.symbol
+    )

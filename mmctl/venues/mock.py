@@ -13,7 +13,7 @@ from mmctl.core.book import Book, Trade
 from mmctl.core.events import Ended, Event, Fill, NotFound, OrderEvent, Rejected, Seen
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import CancelOrder, NewOrder, Side, TimeInForce, decode_own_id
-from mmctl.errors import VenueRefused
+from mmctl.errors import VenueRefused, VenueUnreachable
 from mmctl.ports import Balances, Clock, ForeignOrder, Listing
 from mmctl.venues.mock_exchange import MockExchange
 from mmctl.venues.mock_line import MockLine, MockOptions
@@ -54,6 +54,7 @@ class MockVenue:
             options.landing_time_s + HISTORY_BEYOND_LANDING_S,
         )
         self._line = MockLine(name, clock, self._exchange, options)
+        self._books: dict[str, Book] = {}
         self._placed_ids: deque[str] = deque(maxlen=options.history_limit)
 
     def listen(self, listener: Callable[[str, Event], None]) -> None:
@@ -102,6 +103,14 @@ class MockVenue:
             raise VenueRefused(f"{self.name} no longer has all trades of {symbol} after {after_trade_id}")
         return [fill for fill in fills if decode_own_id(fill.client_id) is not None]
 
+    async def depth(self, symbol: str) -> Book:
+        """As the port says: the reference market is the mock's own."""
+        self._traded(symbol)
+        book = await self._line.read(lambda _: self._books.get(symbol))
+        if book is None:
+            raise VenueUnreachable(f"{self.name} was not shown the market of {symbol} yet")
+        return book
+
     async def close(self) -> None:
         self._line.close()
 
@@ -113,6 +122,7 @@ class MockVenue:
         What that fills is told by the user stream. Raises ``VenueRefused`` for a symbol that is not traded.
         """
         self._traded(symbol)
+        self._books[symbol] = book
         told: list[OrderEvent] = []
         for fill, end in self._exchange.observe(symbol, book, trades, self._clock.monotonic(), self._clock.wall_ms()):
             told.append(fill)

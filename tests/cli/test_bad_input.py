@@ -50,7 +50,6 @@ BAD_USAGE = [
     (["dry-run", "--output", "xml"], "'xml' is not one of 'live', 'text', 'json'", "--help"),
     (["dry-run", "--output", "live"], "--output live", "text or json"),
     (["dry-run", "--feed", "kafka"], "'kafka'", "'redis', 'mock', 'binance'"),
-    (["dry-run", "--feed", "binance"], "'binance'", "redis or mock"),
     (["dry-run", "--feed", "redis"], "no address", "MMCTL_REDIS_URL"),
     (["dry-run", "--feed", "redis", "--redis-url", "localhost"], "--redis-url", "redis://HOST:PORT/DB"),
     (["diff", "--feed", "redis", "--redis-url", "http://:pAssw0rdOfRedis@h/0"], "--redis-url", "redis://HOST:PORT/DB"),
@@ -64,7 +63,8 @@ BAD_USAGE = [
     (["cancel-near", "--venue", "mock"], "mock", "end that process"),
     (["cancel-all", "--venue", "binance"], "scope", "--all-symbols"),
     (["cancel-all", "--venue", "binance", "--all-symbols", "--pair", "BTCUSDT"], "scope", "--pair"),
-    (["cancel-all", "--venue", "binance", "--all-symbols"], "'binance'", "cancel on the venue itself"),
+    (["cancel-all", "--venue", "binance", "--all-symbols"], "no keys", "MMCTL_BINANCE_API_KEY"),
+    (["cancel-all", "--venue", "okx_spot", "--all-symbols"], "'okx_spot'", "cancel on the venue itself"),
     (["cancel-all", "--venue", "binance", "--all-symbols", "--profile", "default"], "--profile", "leave one"),
     (["cancel-all", "--account", "second"], "--account second", "--pair"),
     (["cancel-all", "--all-symbols"], "--all-symbols", "--venue"),
@@ -140,10 +140,13 @@ def test_a_bad_parameter_file_is_one_line_and_exit_2(call: Caller, tmp_path: Pat
 
 def test_an_unknown_key_of_the_parameter_file_is_a_warning(call: Caller, tmp_path: Path) -> None:
     path = quick_profile(tmp_path, "quick.json", json.dumps([ORIGINAL | {"Near Intervall": 3}]))
-    done = call("diff", "--profile", path, "--feed", "mock", "--output", "json")
-    assert done.code == 1
+    done = call("show-book", "--profile", path, "--feed", "mock", "--output", "json")
+    assert done.code == 0
     assert "mmctl: " in done.err
     assert "Near Intervall" in done.err
+    # Without keys nothing of the account can be read: not shown is never shown as nothing.
+    assert (done.events[0]["own"], done.events[0]["foreign"]) == (None, None)
+    told_in_one_line(call("diff", "--profile", path, "--feed", "mock", "--output", "text"), 2, "no keys")
 
 
 def test_an_unreadable_profile_is_one_line_and_exit_2(call: Caller, tmp_path: Path) -> None:
@@ -158,14 +161,24 @@ def test_an_unreadable_profile_is_one_line_and_exit_2(call: Caller, tmp_path: Pa
 
 
 def test_a_venue_without_an_adapter_can_be_dry_run_but_not_run(call: Caller, tmp_path: Path) -> None:
-    path = quick_profile(tmp_path, text=QUICK + '[accounts.main]\nvenue = "binance"\n')
+    path = quick_profile(tmp_path, text=QUICK + '[accounts.main]\nvenue = "okx_spot"\n')
     for arguments in (("run", "--rounds", "1"), ("cancel-near",), ("cancel-all",)):
-        told_in_one_line(call(*arguments, "--profile", path), 2, "'binance'", "adapter")
+        told_in_one_line(call(*arguments, "--profile", path), 2, "'okx_spot'", "adapter")
     done = call("dry-run", "--profile", path, "--rounds", "1", "--output", "json")
     assert done.code == 0
-    assert "stands in for binance; tick 0.01 and lot 0.00001" in done.err
+    assert "stands in for okx_spot; tick 0.01 and lot 0.00001" in done.err
     assert call("show-book", "--profile", path, "--output", "json").code == 0
     assert call("diff", "--profile", path, "--output", "json").code == 1
+
+
+def test_a_live_venue_needs_its_limits_and_keys(call: Caller, tmp_path: Path) -> None:
+    live = QUICK + '[accounts.main]\nvenue = "binance"\n'
+    told_in_one_line(call("run", "--profile", quick_profile(tmp_path, text=live)), 2, "max_position", "all three")
+    limits = "[defaults]\nmax_position = 1\nmax_fills_per_min = 10\nmax_basis_bps = 50\n"
+    path = quick_profile(tmp_path, text=live.replace("[defaults]\n", limits))
+    told_in_one_line(call("run", "--profile", path), 2, "no keys", "MMCTL_BINANCE_API_KEY")
+    path = quick_profile(tmp_path, text=live.replace("[defaults]\n", limits.replace("max_basis_bps = 50\n", "")))
+    told_in_one_line(call("dry-run", "--profile", path), 2, "max_basis_bps", "go together")
 
 
 def test_an_unknown_variable_draws_a_warning(call: Caller, quick: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,16 +12,18 @@ import pytest
 
 from .harness import MMCTL, QUICK, ROOT, Caller, environment, mmctl, quick_profile
 
-VERBS = ("run", "dry-run", "show-book", "diff", "cancel-near", "cancel-all", "resume")
+VERBS = ("run", "dry-run", "show-book", "diff", "cancel-near", "cancel-all", "resume", "doctor", "sandbox")
 EXAMPLE_CODES = {
     "run": 0,
     "dry-run": 0,
     "show-book": 0,
     "diff": 1,  # a mock venue that nobody has quoted on: everything is to be placed
-    "cancel-near": 2,  # there is no adapter for the venue yet
+    "cancel-near": 2,  # there are no keys for the venue
     "cancel-all": 2,
     "resume": 0,
+    "doctor": 4,  # no sandbox is running
 }
+PLACES = {"REST": "http", "WS": "ws", "STREAM": "ws"}
 HEAVY = ("rich", "pydantic", "pydantic_settings", "redis", "hiredis", "aiohttp", "msgspec", "platformdirs", "asyncio")
 
 
@@ -49,10 +51,10 @@ def test_the_version(call: Caller) -> None:
     assert re.fullmatch(r"mmctl \d+\.\d+\.\d+\n", done.out)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", EXAMPLE_CODES)
 def test_the_example_of_every_verb_works_when_pasted(call: Caller, tmp_path: Path, verb: str) -> None:
     shown = call(verb, "--help").out
-    example = re.search(r"^  Example:\n    (mmctl .+)$", shown, re.MULTILINE)
+    example = re.search(r"^  Examples?:\n    (mmctl .+)$", shown, re.MULTILINE)
     assert example is not None, f"{verb} has no example"
     words = shlex.split(example[1])
     assert words[:2] == ["mmctl", verb]
@@ -62,7 +64,8 @@ def test_the_example_of_every_verb_works_when_pasted(call: Caller, tmp_path: Pat
     live = (ROOT / "profiles" / "binance-spot.toml").read_text()
     quick_profile(tmp_path / "profiles", "binance-spot.toml", live)
     arguments = ["--for=1s" if word == "30s" else word for word in words[1:] if word != "--for"]
-    done = mmctl(*arguments, cwd=tmp_path)
+    nobody = {f"MMCTL_BINANCE_{what}_URL": f"{scheme}://127.0.0.1:9" for what, scheme in PLACES.items()}
+    done = mmctl(*arguments, cwd=tmp_path, env=environment(**nobody))
     assert done.code == EXAMPLE_CODES[verb], done
 
 
@@ -89,7 +92,9 @@ def test_a_dry_run_has_no_way_to_a_venue(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=40)
     venues = done.stdout.splitlines()[-1].split()
     assert venues
-    assert all(name.startswith(("mmctl.venues.mock", "mmctl.venues.agenda")) for name in venues)
+    assert all(
+        name.startswith(("mmctl.venues.mock", "mmctl.venues.agenda", "mmctl.venues.binance_public")) for name in venues
+    )
 
 
 def test_completion_is_to_be_had() -> None:

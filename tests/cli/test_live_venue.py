@@ -15,14 +15,15 @@ from .test_stop_verbs import LIVE, Held
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     """A live venue that can be had from here."""
     held = Held(near=0, far=0)
-    monkeypatch.setattr("mmctl.bootstrap.live_venue", held.make)
+    monkeypatch.setattr("mmctl.bootstrap.live_venue", lambda venue, account, several: held.make(venue, account.name))
     monkeypatch.setattr("mmctl.bootstrap.has_adapter", lambda _: True)
     return held
 
 
 @pytest.fixture
 def live(tmp_path: Path) -> str:
-    return quick_profile(tmp_path, text=LIVE)
+    limits = "[defaults]\nmax_position = 100\nmax_fills_per_min = 1000\nmax_basis_bps = 5000\n"
+    return quick_profile(tmp_path, text=LIVE.replace("[defaults]\n", limits))
 
 
 def quoted(call: Caller, live: str, *options: str) -> Done:

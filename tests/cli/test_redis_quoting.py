@@ -69,8 +69,8 @@ def test_the_address_may_come_from_the_environment(published: RedisServer) -> No
     assert mmctl("dry-run", "--feed", "redis", "--rounds", "1", "--output", "json", env=env).code == 0
 
 
-def test_show_book_and_diff_on_the_same_redis(published: RedisServer, call: Caller) -> None:
-    at = ("--profile", ORIGINAL, "--feed", "redis", "--redis-url", published.url, "--pair", "BTC-USDT")
+def test_show_book_and_diff_on_the_same_redis(published: RedisServer, call: Caller, tmp_path: Path) -> None:
+    at = ("--profile", quick_profile(tmp_path), "--feed", "redis", "--redis-url", published.url, "--pair", "BTC-USDT")
     shown = call("show-book", *at, "--output", "json")
     (book,) = shown.events
     assert shown.code == 0

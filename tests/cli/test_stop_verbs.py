@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from mmctl.core.book import Book, BookKey
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, TimeInForce, encode_own_id
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.errors import UsageError, VenueRefused, VenueUnreachable
 from mmctl.ports import Halt, HaltScope, Listing, Venue
+from mmctl.profile_stop import StopAccount
 from mmctl.venues.mock import MockOptions, MockVenue
 
 from .harness import QUICK, ROOT, Caller, Done, ended, is_round, quick_profile, read_until, started
@@ -61,6 +63,9 @@ class Held:
         made = HeldVenue(self, venue, account)
         self.venues.append(made)
         return made
+
+    def make_for_stop(self, account: StopAccount, *, several: bool | None, bulk: bool) -> Venue:
+        return self.make(account.venue, account.name)
 
     @property
     def left(self) -> Listing:
@@ -117,6 +122,10 @@ class HeldVenue(MockVenue):
             raise VenueUnreachable("binance did not answer a listing")
         return await super().open_orders(symbol)
 
+    async def depth(self, symbol: str) -> Book:
+        bids, asks = [(D(61800), D(1))], [(D(61801), D(1))]
+        return Book.of(BookKey("binance_spot", symbol), 0, bids, asks, "held")
+
     async def close(self) -> None:
         self.kept = self.open_now()
         await super().close()
@@ -125,7 +134,7 @@ class HeldVenue(MockVenue):
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     held = Held()
-    monkeypatch.setattr("mmctl.cli.stop.live_venue", held.make)
+    monkeypatch.setattr("mmctl.cli.stop.stop_venue", held.make_for_stop)
     return held
 
 
@@ -191,7 +200,7 @@ def test_cancel_all_of_one_pair_halts_that_pair(call: Caller, held: Held, live: 
 
 def test_a_stop_needs_no_profile(call: Caller, held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMCTL_PROFILE", str(tmp_path / "broken.toml"))
-    monkeypatch.setattr("mmctl.cli.stop.STRANGER_INTERVAL_S", 0.1)
+    monkeypatch.setattr("mmctl.cli.stop_targets.STRANGER_INTERVAL_S", 0.1)
     monkeypatch.setenv("MMCTL_STATEDIR", "/tmp")
     done = call("cancel-near", "--venue", "binance", "--pair", "btc-usdt", "--output", "json")
     assert done.code == 0, done
@@ -297,17 +306,17 @@ def test_one_account_holds_up_no_other(
     )
     path = quick_profile(tmp_path, text=text)
 
-    def make(venue: str, account: str) -> Venue:
-        if venue != "binance":
-            raise UsageError(f"mmctl has no adapter for the venue {venue!r}", "nothing")
-        return held.make(venue, account)
+    def make(account: StopAccount, *, several: bool | None, bulk: bool) -> Venue:
+        if account.venue != "binance":
+            raise UsageError(f"mmctl has no adapter for the venue {account.venue!r}", "cancel on the venue itself")
+        return held.make_for_stop(account, several=several, bulk=bulk)
 
-    monkeypatch.setattr("mmctl.cli.stop.live_venue", make)
+    monkeypatch.setattr("mmctl.cli.stop.stop_venue", make)
     done = call("cancel-all", "--profile", path, "--output", "json")
     assert done.code == 2
     assert stopped(done)["account"] == "spot"
     assert ids(held.left) == set()
-    assert "'okx_spot' (mmctl has placed nothing there: cancel on the venue itself): nothing was done there" in done.err
+    assert "'okx_spot' (cancel on the venue itself): nothing was done there" in done.err
 
 
 def test_a_reader_that_has_gone_does_not_end_a_stop(
@@ -356,7 +365,7 @@ def test_the_mock_venue_cannot_be_stopped_from_outside(
     told_in_one_line(call(verb, "--profile", quick), 2, "mock venue", "binance-spot")
     told_as_json(call(verb, "--profile", quick, "--output", "json"), 2, "mock venue", "binance-spot")
     monkeypatch.chdir(tmp_path)
-    told_in_one_line(call(verb, "--profile", quick), 2, "live venue: none")
+    told_in_one_line(call(verb, "--profile", quick), 2, "live venue: sandbox")
     assert halts() == ()
 
 

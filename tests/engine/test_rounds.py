@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,27 @@ from mmctl.core.order import Layer, Side
 from mmctl.core.report import RoundDone, Skipped
 from mmctl.core.spec import PairSpec
 from mmctl.engine.cycle import READ_DEADLINE_S
-from mmctl.engine.loop import Engine, Limits
+from mmctl.engine.guard import COMPARE_EVERY_S
+from mmctl.engine.loop import STAGGER_S, Engine, Limits
 from mmctl.errors import FeedUnreachable
+from mmctl.ports import Listing
 
-from .world import BTC, ETH, ROUND_TRIP_S, VIRTUAL, D, both, far, make_world, near, now_s, pair_spec, quoting, until
+from .world import (
+    BTC,
+    ETH,
+    ROUND_TRIP_S,
+    VIRTUAL,
+    D,
+    Witness,
+    both,
+    far,
+    make_world,
+    near,
+    now_s,
+    pair_spec,
+    quoting,
+    until,
+)
 
 pytestmark = VIRTUAL
 
@@ -237,3 +255,29 @@ async def test_the_wait_for_a_first_book_is_told_and_ends_by_itself(state_dir: P
         assert world.pair.view().status.startswith("feed_unreachable")
         world.fake.mend(BTC)
         assert await until(world.venue.own) < 1.0
+
+
+async def test_pairs_compare_with_the_venue_one_after_another(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, str | None]] = []
+    listing = Witness.open_orders
+
+    async def open_orders(venue: Witness, symbol: str | None) -> Listing:
+        asked.append((now_s(), symbol))
+        return await listing(venue, symbol)
+
+    monkeypatch.setattr(Witness, "open_orders", open_orders)
+    async with quoting(state_dir, pair_spec("BTC"), pair_spec("ETH"), pair_spec("SOL")):
+        began_s = now_s()
+        asked.clear()
+        await asyncio.sleep(COMPARE_EVERY_S + 0.5)
+        times = [at_s - began_s - COMPARE_EVERY_S for at_s, _ in asked]
+        assert times == pytest.approx([0, STAGGER_S, 2 * STAGGER_S], abs=1e-3)
+        assert [symbol for _, symbol in asked] == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+
+
+async def test_what_was_there_before_the_run_is_left_out_of_collections_while_it_lasts(state_dir: Path) -> None:
+    assert not gc.get_freeze_count()
+    async with quoting(state_dir, pair_spec()):
+        await asyncio.sleep(1)
+        assert gc.get_freeze_count() > 1000
+    assert not gc.get_freeze_count()

@@ -1,0 +1,90 @@
+"""The account's rate budget in use: what may leave now, and until when nothing may.
+
+Quoting uses at most 80% of each limit, so that cancels, and a stop from another process, always find room. Once the
+venue says 429 or 418, nothing leaves before the time that it names; after a limit on orders alone, cancels still may.
+"""
+
+from __future__ import annotations
+
+from mmctl.ports import Clock
+from mmctl.venues.binance_clock import ServerClock
+from mmctl.wire.binance import Call, Reply
+from mmctl.wire.binance_errors import ORDER_COUNT_CODE, Verdict, ban_ends_ms, judge
+from mmctl.wire.binance_limits import Limit, RateLedger, Ticket
+
+HOLD_UNSTATED_S = 60.0
+"""How long to hold where a 429 names no time: the longest interval in which weight is counted."""
+
+HOLD_MARGIN_S = 0.2
+"""How much longer than the venue asked: its clock is known to a round trip only."""
+
+FORBIDDEN_HOLD_S = 60.0
+"""How long no placement leaves after a 403 of the venue's firewall, which names no time."""
+
+
+class RateGate:
+    """One account's way out. Everything that is sent is counted here first."""
+
+    def __init__(self, clock: Clock, server: ServerClock) -> None:
+        self._clock = clock
+        self._server = server
+        self.ledger = RateLedger()
+        self._all_until_s = -1.0
+        self._places_until_s = -1.0
+        self._why = ""
+
+    def held_s(self, *, placing: bool) -> float:
+        """Seconds until the venue may be asked again (for placements: ``placing``); 0 where it may be now."""
+        until_s = max(self._all_until_s, self._places_until_s) if placing else self._all_until_s
+        return max(0.0, until_s - self._clock.monotonic())
+
+    def refusal(self, call: Call, *, quoting: bool) -> str | None:
+        """Why ``call`` may not leave now, in words, or ``None``."""
+        held_s = self.held_s(placing=call.orders > 0)
+        if held_s:
+            return f"{self._why}; held for another {held_s:.1f} s"
+        lacking = self.ledger.lacking(call.weight, call.orders, self._server.now_ms(), quoting=quoting)
+        if lacking is None:
+            return None
+        share = f"{self.ledger.quoting_share:.0%} of " if quoting else ""
+        return f"the budget is used up: {share}{lacking.limit} {lacking}"
+
+    def take(self, call: Call) -> Ticket:
+        """Count ``call``, which leaves now."""
+        return self.ledger.take(call.weight, call.orders, self._server.now_ms())
+
+    def spend(self, weight: int) -> None:
+        """Count something small that leaves whatever the budget says: a connection, a sign of life."""
+        self.ledger.lose(self.ledger.take(weight, 0, self._server.now_ms()), self._server.now_ms())
+
+    def lose(self, ticket: Ticket) -> None:
+        """No reply will come to that."""
+        self.ledger.lose(ticket, self._server.now_ms())
+
+    def settle(self, ticket: Ticket, reply: Reply) -> None:
+        """Take in a reply: its counters, and what it says of when to ask again."""
+        self.ledger.settle(ticket, reply.told, self._server.now_ms())
+        self.heed(reply)
+
+    def heed(self, reply: Reply) -> None:
+        """Take in what a reply says of when to ask again, whatever it answers."""
+        code, text = (reply.fault.code, reply.fault.msg) if reply.fault else (None, "")
+        now_s = self._clock.monotonic()
+        if reply.status == 403 and code is None:
+            self._places_until_s = max(self._places_until_s, now_s + FORBIDDEN_HOLD_S)
+            self._why = "the venue's firewall forbade a request (403)"
+        if reply.ok or judge(reply.status, code, text).verdict is not Verdict.LATER:
+            return
+        until_ms = reply.retry_after_ms or ban_ends_ms(text)
+        at_ms = self._server.now_ms() if reply.at_ms is None else reply.at_ms
+        wait_s = HOLD_UNSTATED_S if until_ms is None else max(0.0, (until_ms - at_ms) / 1000)
+        wait_s += HOLD_MARGIN_S
+        if code == ORDER_COUNT_CODE:
+            self._places_until_s = max(self._places_until_s, now_s + wait_s)
+        else:
+            self._all_until_s = max(self._all_until_s, now_s + wait_s)
+        self._why = f"the venue said {reply.status}: {text or 'too many requests'}"
+
+    def used(self) -> dict[Limit, int]:
+        """What is used of each limit now."""
+        return self.ledger.used(self._server.now_ms())

@@ -1,0 +1,83 @@
+"""The two kept connections of an account to Binance's WebSocket API: one for orders, one for the user data stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from mmctl.core.events import Event
+from mmctl.errors import VenueError, VenueRefused, VenueUnreachable
+from mmctl.ports import Clock
+from mmctl.venues.binance_clock import BinanceTimes
+from mmctl.venues.binance_gate import RateGate
+from mmctl.venues.binance_reads import Reads
+from mmctl.venues.binance_stream import UserStream
+from mmctl.venues.binance_ws import WsLink
+from mmctl.wire.binance import SUBSCRIBE
+from mmctl.wire.binance_sign import Params
+from mmctl.wire.binance_user import OrderTold
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class Links:
+    """Opens and closes both. Without ``use_ws`` there is no connection for orders; without ``follow``, no stream."""
+
+    def __init__(
+        self, url: str, clock: Clock, times: BinanceTimes, gate: RateGate, reads: Reads, *, use_ws: bool
+    ) -> None:
+        self._url = url
+        self._clock = clock
+        self._times = times
+        self._gate = gate
+        self._reads = reads
+        self.orders = WsLink(url, clock, times, gate, on_event=lambda body: None) if use_ws else None
+        self.stream: UserStream | None = None
+
+    def follow(
+        self,
+        subscription: Callable[[], Params],
+        told: Callable[[OrderTold], None],
+        emit: Callable[[str, Event], None],
+    ) -> None:
+        """Have a user data stream; ``subscription`` makes the signed parameters of a new one."""
+
+        async def subscribe(link: WsLink) -> None:
+            self._gate.spend(SUBSCRIBE.weight)
+            reply = await link.ask(SUBSCRIBE.method, subscription(), self._times.read_timeout_s)
+            if not reply.ok:
+                raise self._reads.error(reply, "the user data stream")
+
+        self.stream = UserStream(
+            self._url, self._clock, self._times, self._gate, subscribe=subscribe, told=told, emit=emit
+        )
+
+    async def open(self, session: aiohttp.ClientSession, check: Coroutine[Any, Any, None]) -> None:
+        """Connect both and run ``check``, all at once; the first refusal is raised, else the first fault."""
+        steps = [check]
+        if self.orders is not None:
+            steps.append(_open_or_go_on(self.orders, session))
+        if self.stream is not None:
+            steps.append(self.stream.open(session))
+        results = await asyncio.gather(*steps, return_exceptions=True)
+        faults = [one for one in results if isinstance(one, BaseException)]
+        faults.sort(key=lambda one: (isinstance(one, VenueError), not isinstance(one, VenueRefused)))
+        if faults:
+            raise faults[0]
+
+    async def close(self) -> None:
+        """Let go of both. Never raises."""
+        if self.stream is not None:
+            await self.stream.close()
+        if self.orders is not None:
+            await self.orders.close()
+
+
+async def _open_or_go_on(link: WsLink, session: aiohttp.ClientSession) -> None:
+    """REST serves until the link, which goes on trying, is up."""
+    try:
+        await link.open(session)
+    except VenueUnreachable:
+        return

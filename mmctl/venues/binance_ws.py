@@ -1,0 +1,252 @@
+"""One kept connection to Binance's WebSocket API: many requests in flight, joined to their replies by id.
+
+It reconnects by itself, with a pause that grows and has chance in it. A socket that lives and says nothing is asked for
+the time; where no answer comes it is given up. What was written before a cut is *lost*: it may have arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from mmctl.errors import VenueError, VenueUnreachable
+from mmctl.ports import Clock
+from mmctl.venues.binance_clock import BinanceTimes
+from mmctl.venues.binance_gate import RateGate
+from mmctl.venues.binance_rest import Lost, connect_fault, read_reply
+from mmctl.wire.binance import CONNECT_WEIGHT, TIME, Reply, UnknownShape, read_frame, ws_frame
+from mmctl.wire.binance_sign import Params
+from mmctl.wire.binance_urls import place_of
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+STEADY_S = 60.0
+"""A connection that lasted so long was a good one: the next pause is a short one again."""
+
+
+class WsRequest:
+    """One request on its way; ``handed`` once it may have reached the venue."""
+
+    __slots__ = ("done", "frame", "handed", "request_id")
+
+    def __init__(self, request_id: str, frame: str, done: Callable[[Reply | Lost], None]) -> None:
+        self.request_id = request_id
+        self.frame = frame
+        self.done = done
+        self.handed = False
+
+
+class WsLink:
+    """A connection that is kept. ``greet`` runs on each new one before it counts as up; ``on_event`` takes what nobody
+    asked for, ``on_down`` why a connection that was up ended. What the link itself sends is counted at ``gate``."""
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        times: BinanceTimes,
+        gate: RateGate,
+        *,
+        on_event: Callable[[bytes], None],
+        on_down: Callable[[str], None] = lambda _: None,
+        greet: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._url = url
+        self._clock = clock
+        self._times = times
+        self._gate = gate
+        self._on_event = on_event
+        self._on_down = on_down
+        self._greet = greet
+        self.session: aiohttp.ClientSession | None = None
+        self.up = False
+        self._settled = asyncio.Event()
+        """Set once the first attempt came to something: up, or a fault."""
+        self._fault: VenueError | None = None
+        self._why = ""
+        self._numbers = 0
+        self._heard_s = 0.0
+        self._queue: deque[WsRequest] = deque()
+        self._queued = asyncio.Event()
+        self._waiting: dict[str, WsRequest] = {}
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self, session: aiohttp.ClientSession) -> None:
+        """Connect, and keep on doing so. Raises ``VenueError`` where the first attempt fails; others follow."""
+        self.session = session
+        self._keeper = asyncio.create_task(self._keep())
+        await self._settled.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    async def close(self) -> None:
+        """Let go of the connection. Never raises; nobody is told of what was in flight."""
+        self.up = False
+        self._waiting.clear()
+        self._queue.clear()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
+    def send(self, method: str, params: Params, done: Callable[[Reply | Lost], None]) -> WsRequest:
+        """Hand over a request at once; ``done`` gets its reply, or that it was lost. Only while ``up``."""
+        self._numbers += 1
+        request = WsRequest(str(self._numbers), "", done)
+        request.frame = ws_frame(request.request_id, method, params)
+        self._waiting[request.request_id] = request
+        self._queue.append(request)
+        self._queued.set()
+        return request
+
+    def forget(self, request: WsRequest) -> None:
+        """Nobody waits for that reply any more; what was not written yet never will be."""
+        self._waiting.pop(request.request_id, None)
+
+    def drop(self, reason: str) -> None:
+        """Give this connection up and make a new one."""
+        self._why = self._why or reason
+        self._queued.set()
+
+    async def ask(self, method: str, params: Params, timeout_s: float) -> Reply:
+        """Send and wait. Raises ``VenueUnreachable``."""
+        future: asyncio.Future[Reply | Lost] = asyncio.get_running_loop().create_future()
+        request = self.send(method, params, lambda answer: None if future.done() else future.set_result(answer))
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await future
+        except TimeoutError:
+            raise VenueUnreachable(f"{place_of(self._url)} did not answer {method} in {timeout_s:g} s") from None
+        finally:
+            self.forget(request)
+        if isinstance(answer, Lost):
+            raise VenueUnreachable(answer.reason, answer.hint)
+        self._gate.heed(answer)
+        return answer
+
+    async def _keep(self) -> None:
+        pause_s = self._times.reconnect_first_s
+        while True:
+            while held_s := self._gate.held_s(placing=False):
+                await self._clock.sleep(held_s)
+            began_s = self._clock.monotonic()
+            self._fault = None
+            try:
+                reason = await self._live()
+            except VenueError as error:
+                self._fault, reason = error, str(error)
+            except Exception as error:  # noqa: BLE001 - saves the connection: a fault of ours in one must not end all
+                reason = f"a fault in mmctl: {type(error).__name__}: {error}"
+                self._fault = VenueUnreachable(reason)
+            self._ended(reason)
+            if self._clock.monotonic() - began_s > STEADY_S:
+                pause_s = self._times.reconnect_first_s
+            await self._clock.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, self._times.reconnect_most_s)
+
+    def _ended(self, reason: str) -> None:
+        """The connection is over: everything in flight is lost, and those who care are told."""
+        was_up, self.up = self.up, False
+        self._queue.clear()
+        lost, self._waiting = list(self._waiting.values()), {}
+        for request in lost:
+            request.done(Lost(reason, handed=request.handed))
+        if was_up:
+            self._on_down(reason)
+        if self._fault is None and not was_up:
+            self._fault = VenueUnreachable(reason)
+        self._settled.set()
+
+    async def _live(self) -> str:
+        """One connection from its start to its end; says why it ended. Raises ``VenueError`` where none came about."""
+        ws = await self._connect()
+        self._why = ""
+        self._heard_s = self._clock.monotonic()
+        tasks = [asyncio.create_task(part) for part in (self._read(ws), self._write(ws), self._watch())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await ws.close()
+
+    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
+        import aiohttp
+
+        if self.session is None:
+            raise VenueUnreachable("the venue is closed")
+        self._gate.spend(CONNECT_WEIGHT)
+        try:
+            async with asyncio.timeout(self._times.connect_timeout_s):
+                return await self.session.ws_connect(
+                    self._url,
+                    heartbeat=2 * self._times.quiet_s,
+                    max_msg_size=MAX_FRAME_BYTES,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in (418, 429):
+                self._gate.heed(read_reply(error.status, b"", error.headers or {}, self._clock.wall_ms()))
+            lost = connect_fault(error, self._url)
+        raise VenueUnreachable(lost.reason, lost.hint)
+
+    async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> str:
+        import aiohttp
+
+        async for message in ws:
+            self._heard_s = self._clock.monotonic()
+            if message.type is aiohttp.WSMsgType.ERROR:
+                break
+            try:
+                frame = read_frame(message.data)
+            except UnknownShape:
+                return f"{place_of(self._url)} sent a frame of an unknown shape"
+            if frame.reply is None:
+                self._on_event(frame.event)
+            elif frame.request_id is None:
+                self._gate.heed(frame.reply)  # about the connection itself
+            elif (request := self._waiting.pop(frame.request_id, None)) is not None:
+                request.done(frame.reply)
+        return self._why or f"{place_of(self._url)} closed the connection ({ws.close_code})"
+
+    async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> str:
+        while True:
+            await self._queued.wait()
+            self._queued.clear()
+            if self._why:
+                return self._why
+            while self._queue:
+                request = self._queue.popleft()
+                if request.request_id not in self._waiting:
+                    continue
+                request.handed = True
+                try:
+                    await ws.send_str(request.frame)
+                except (ConnectionError, RuntimeError):
+                    return f"the connection to {place_of(self._url)} broke"
+
+    async def _watch(self) -> str:
+        """Greet, then ask for the time whenever the socket has said nothing for a while."""
+        if self._greet is not None:
+            await self._greet()
+        self.up = True
+        self._settled.set()
+        while True:
+            quiet_s = self._clock.monotonic() - self._heard_s
+            if quiet_s < self._times.quiet_s:
+                await self._clock.sleep(self._times.quiet_s - quiet_s)
+                continue
+            if held_s := self._gate.held_s(placing=False):
+                await self._clock.sleep(held_s)
+                continue
+            self._gate.spend(TIME.weight)
+            try:
+                await self.ask(TIME.method, {}, self._times.probe_s)
+            except VenueUnreachable:
+                return f"the socket to {place_of(self._url)} lives but says nothing"
