@@ -30,6 +30,9 @@ from mmctl.settings import binance_mode, binance_urls, credentials, key_prefix
 from mmctl.wire.binance_urls import BinanceUrls
 from mmctl.wire.sandbox_keys import SANDBOX_KEY, SANDBOX_SECRET
 
+REAL_MODES = ("live", "testnet")
+"""Modes of venues that other people trade on: nothing is quoted there on a made-up book."""
+
 PRIME_TIMEOUT_S = 0.5
 FILTERS_TIMEOUT_S = 1.0
 MOST_LEVELS_SEEN = 20
@@ -112,7 +115,8 @@ async def own_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIt
         check_adapter(venue, account)
         for spec in specs:
             _check_limits(spec)
-        yield Opened(await _open_live(setup, venue, account, stack), specs)
+        made = await _open_live(setup, venue, account, stack, partial(_check_feed, setup.feed))
+        yield Opened(made, specs)
 
 
 async def readable_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIterator[Opened]:
@@ -130,11 +134,24 @@ async def readable_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> As
             yield replace(opened, unread=unread)
 
 
-async def _open_live(setup: Setup, venue: str, account: str, stack: AsyncExitStack) -> Venue:
+async def _open_live(
+    setup: Setup, venue: str, account: str, stack: AsyncExitStack, check: Callable[[Venue], None] = lambda _: None
+) -> Venue:
+    """The account's venue, open. ``check`` may raise before anything is connected to."""
     made = live_venue(venue, setup.profile.accounts[account], several=setup.profile.several_accounts)
     stack.push_async_callback(made.close)
+    check(made)
     await made.open()
     return made
+
+
+def _check_feed(feed: str, venue: Venue) -> None:
+    """Nothing is quoted for real on a made-up book. Raises ``UsageError``."""
+    if feed == "mock" and venue.mode in REAL_MODES:
+        raise UsageError(
+            f"the mock feed's books are made-up, and account {venue.account} on {venue.name} is real",
+            "give --feed redis or binance, or use `mmctl dry-run`",
+        )
 
 
 def check_adapter(venue: str, account: str) -> None:

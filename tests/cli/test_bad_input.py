@@ -181,6 +181,20 @@ def test_a_live_venue_needs_its_limits_and_keys(call: Caller, tmp_path: Path) ->
     told_in_one_line(call("dry-run", "--profile", path), 2, "max_basis_bps", "go together")
 
 
+def test_real_money_is_never_quoted_on_a_made_up_book(
+    call: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMCTL_BINANCE_API_KEY", "keyOfTheEnvironment")
+    monkeypatch.setenv("MMCTL_BINANCE_API_SECRET", "keyOfTheEnvironment")
+    # Nobody is to be reached: not loopback, so live by its mode, and a name that can never be one.
+    for what, scheme in {"REST": "https", "WS": "wss", "STREAM": "wss"}.items():
+        monkeypatch.setenv(f"MMCTL_BINANCE_{what}_URL", f"{scheme}://nobody.invalid")
+    limits = "[defaults]\nmax_position = 1\nmax_fills_per_min = 10\nmax_basis_bps = 50\n"
+    live = QUICK.replace("[defaults]\n", limits) + '[accounts.main]\nvenue = "binance"\n'
+    path = quick_profile(tmp_path, text=live)
+    told_in_one_line(call("run", "--profile", path, "--feed", "mock"), 2, "made-up", "--feed redis or binance")
+
+
 def test_an_unknown_variable_draws_a_warning(call: Caller, quick: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMCTL_STATEDIR", "/tmp")
     for arguments in (("diff", "--profile", quick), ("resume", "--profile", quick)):
