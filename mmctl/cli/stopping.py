@@ -54,20 +54,8 @@ def cancel_near(
     Example:
       mmctl cancel-near --profile binance-spot --pair BTC-USDT
     """
-    import asyncio
-
-    from mmctl.cli.stop import stop
-    from mmctl.cli.stop_targets import ScopeAsked, StopAsked
-
-    asked = StopAsked(
-        layer=Layer.NEAR,
-        scope=ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols),
-        deadline_s=duration_s(deadline, "--deadline") or 0.0,
-        halt=not no_halt,
-        why=why,
-        include_foreign=include_foreign,
-    )
-    return asyncio.run(stop(asked, output))
+    scope = (tuple(pair or ()), profile, venue, account, all_symbols)
+    return _stop(Layer.NEAR, scope, include_foreign, deadline, not no_halt, why, output)
 
 
 def cancel_all(
@@ -92,16 +80,30 @@ def cancel_all(
     Example:
       mmctl cancel-all --profile binance-spot
     """
+    scope = (tuple(pair or ()), profile, venue, account, all_symbols)
+    return _stop(None, scope, include_foreign, deadline, not no_halt, why, output)
+
+
+def _stop(
+    layer: Layer | None,
+    scope: tuple[tuple[str, ...], str | None, str | None, str | None, bool],
+    include_foreign: bool,
+    deadline: str,
+    halt: bool,
+    why: str,
+    output: Output,
+) -> int:
+    """Stop ``layer`` (both: ``None``) in the scope asked for; returns the exit code."""
     import asyncio
 
     from mmctl.cli.stop import stop
     from mmctl.cli.stop_targets import ScopeAsked, StopAsked
 
     asked = StopAsked(
-        layer=None,
-        scope=ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols),
+        layer=layer,
+        scope=ScopeAsked(*scope),
         deadline_s=duration_s(deadline, "--deadline") or 0.0,
-        halt=not no_halt,
+        halt=halt,
         why=why,
         include_foreign=include_foreign,
     )
