@@ -20,5 +20,10 @@ class SystemClock:
             return time.time_ns() // 1_000_000
         return self._wall_offset_ms + round(self.monotonic() * 1000)
 
+    def boot_s(self) -> float:
+        if self._wall_offset_ms is not None or not hasattr(time, "CLOCK_BOOTTIME"):  # macOS: monotonic counts it
+            return self.monotonic()
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from mmctl.core.book import Book, BookKey, Trade
+from mmctl.core.entries import Entry, Recalled
 from mmctl.core.events import Balance, Ended, Event, Fill, NotFound, Seen
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side
@@ -25,6 +26,9 @@ class Clock(Protocol):
 
     def wall_ms(self) -> int:
         """Milliseconds since the epoch, as this machine believes."""
+
+    def boot_s(self) -> float:
+        """As ``monotonic``, but time that the machine was suspended counts too: what a lease is measured on."""
 
     async def sleep(self, seconds: float) -> None:
         """Come back after ``seconds``; at once, but never without yielding, where that is not above 0."""
@@ -166,6 +170,36 @@ class Halt:
         what = f"{scope.layer or 'both layers'} of {scope.symbol or 'all symbols'} on {scope.venue} {scope.account}"
         since = datetime.fromtimestamp(self.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"halt {self.number}: {what}, by {self.by}, since {since}: {self.why}"
+
+
+class Journal(Protocol):
+    """The write-ahead journal: what is about to be placed is in it before its first byte leaves.
+
+    Everything else is noted behind, in order. A cancel never waits for it.
+    """
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be written now, in a line for people; empty while it can."""
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write ``entries`` in one transaction, after all that was noted before.
+
+        Comes back once they are committed. Raises ``JournalUnwritable`` where they are not, or not in time; they may
+        then be in the journal all the same, as orders that were never sent.
+        """
+
+    def note(self, entry: Entry) -> None:
+        """Write ``entry`` later. Never waits and never raises; what cannot be written shows in ``fault``."""
+
+    async def recall(self, venue: str, account: str, symbol: str) -> Recalled:
+        """What earlier runs left of one symbol. Raises ``JournalUnwritable`` where that cannot be read."""
+
+    async def knows(self, client_ids: Sequence[str]) -> frozenset[str]:
+        """Those of ``client_ids`` that the journal has an intent of. Raises ``JournalUnwritable``."""
+
+    async def close(self) -> None:
+        """Write out what was noted, and let go of the file. Never raises."""
 
 
 class HaltLatch(Protocol):
