@@ -101,6 +101,8 @@ class Venue(Protocol):
 
     name: str
     account: str
+    user_id: str | None
+    """The venue's own id of the account, known once it is open; ``None`` where it has none."""
     mode: str
     """``live``, ``testnet``, ``sandbox`` or ``mock``."""
     landing_time_s: float
@@ -192,8 +194,9 @@ class Journal(Protocol):
     def note(self, entry: Entry) -> None:
         """Write ``entry`` later. Never waits and never raises; what cannot be written shows in ``fault``."""
 
-    async def recall(self, venue: str, account: str, symbol: str) -> Recalled:
-        """What earlier runs left of one symbol. Raises ``JournalUnwritable`` where that cannot be read."""
+    async def recall(self, venue: str, owner: str, symbol: str) -> Recalled:
+        """What earlier runs left of one symbol of an ``Entry.owner``. Raises ``JournalUnwritable`` where that cannot be
+        read."""
 
     async def knows(self, client_ids: Sequence[str]) -> frozenset[str]:
         """Those of ``client_ids`` that the journal has an intent of. Raises ``JournalUnwritable``."""

@@ -45,12 +45,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. ``symbol``, ``client_id`` and ``order_id`` are empty where it is not about one."""
+    """One entry. ``symbol``, ``client_id`` and ``order_id`` are empty where it is not about one.
+
+    ``account`` is its name in the profile; ``owner`` is what it is recalled by: the venue's own id of the account,
+    for a name can come to stand for another one (a sandbox that was started anew). Empty: its name will do.
+    """
 
     kind: Kind
     at_ms: int
     venue: str
     account: str
+    owner: str = ""
     symbol: str = ""
     client_id: str = ""
     order_id: str = ""
@@ -62,7 +67,8 @@ class Unfinished:
     """An order that the journal says was about to be placed, or rests, and whose end it does not know.
 
     ``price`` is in quote currency, ``qty`` in base currency; ``intended_at_ms`` is the wall time of the intent.
-    ``accepted`` says whether the venue was ever heard to have taken it.
+    ``accepted`` says whether the venue was ever heard to have taken it; ``trades`` are its fills in the journal, by
+    trade id and quantity in base currency.
     """
 
     client_id: str
@@ -73,13 +79,15 @@ class Unfinished:
     epoch: int
     intended_at_ms: int
     accepted: bool
+    trades: tuple[tuple[str, Decimal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What a journal knows of one symbol of an account from earlier runs.
+    """What a journal knows of one symbol of an account (an ``owner``) from earlier runs.
 
-    ``position`` is what all fills in it add up to, in base currency; ``last_trade_id`` the newest of them.
+    ``position`` is what the fills since the last run that ended in good order (its ``ended`` entry) add up to, in base
+    currency: a run that was killed is gone on with. ``last_trade_id`` is the newest trade of all runs.
     """
 
     unfinished: tuple[Unfinished, ...] = ()

@@ -29,6 +29,7 @@ class MockVenue:
     """A venue inside this process; see ``mmctl.ports.Venue`` for what each method promises."""
 
     mode = "mock"
+    user_id = None
 
     def __init__(
         self,
