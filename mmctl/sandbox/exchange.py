@@ -33,6 +33,10 @@ KEPT_PREVENTED = 10_000
 _OTHERS = AccountSpec("others", "", "", 0, {})
 
 
+def _system_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(slots=True)
 class Counters:
     """What happened so far."""
@@ -46,9 +50,10 @@ class Counters:
 
 
 class Exchange:
-    """All markets and accounts. ``clock_offset_ms`` is by how much its clock is ahead of this machine's."""
+    """All markets and accounts. ``clock_offset_ms`` is by how much its clock is ahead of ``wall_ms``, ours."""
 
-    def __init__(self, options: SandboxOptions) -> None:
+    def __init__(self, options: SandboxOptions, wall_ms: Callable[[], int] = _system_ms) -> None:
+        self._wall_ms = wall_ms
         self.accounts = {spec.name: Account(spec) for spec in options.accounts}
         self.by_key = {account.key: account for account in self.accounts.values()}
         self.others = Account(_OTHERS, others=True)
@@ -66,7 +71,7 @@ class Exchange:
         self._last_order_id = 0
 
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000 + self.clock_offset_ms
+        return self._wall_ms() + self.clock_offset_ms
 
     def market(self, symbol: object) -> Market:
         """The market of that symbol. Raises ``Refusal``."""

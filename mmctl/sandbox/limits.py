@@ -7,7 +7,7 @@ the window ends; who goes on asking all the same is banned with 418, each time f
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,6 +111,7 @@ class Limits:
     disobeyed: int = 0
     disobeyed_late_ms: int = 0
     exceeded: int = 0
+    monotonic: Callable[[], float] = time.monotonic
     _by_address: list[Window] = field(default_factory=list)
     _by_account: dict[str, list[Window]] = field(default_factory=dict)
     _blocked: Refusal | None = None
@@ -137,7 +138,7 @@ class Limits:
     def block(self, status: int, until_ms: int, rule: LimitRule = BINANCE[0]) -> Refusal:
         """Refuse everything until then with 429 or 418."""
         self._blocked_until_ms, self._refused = until_ms, 0
-        self._blocked_at_s = time.monotonic()
+        self._blocked_at_s = self.monotonic()
         self._blocked = banned(until_ms) if status == 418 else too_much_weight(rule.limit, rule.words, until_ms)
         return self._blocked
 
@@ -147,7 +148,7 @@ class Limits:
             return
         assert self._blocked is not None
         self.disobeyed += 1
-        self.disobeyed_late_ms = max(self.disobeyed_late_ms, int((time.monotonic() - self._blocked_at_s) * 1000))
+        self.disobeyed_late_ms = max(self.disobeyed_late_ms, int((self.monotonic() - self._blocked_at_s) * 1000))
         self._refused += 1
         if self._blocked.status == 429 and self._refused > PATIENCE:
             self.block(418, now_ms + FIRST_BAN_MS * 2**self._bans)

@@ -50,16 +50,17 @@ class Rest:
             return _cut(request)
         if fate.delay_s:
             await asyncio.sleep(fate.delay_s)
-        status, content, headers = self._answer(method, request.headers.get("X-MBX-APIKEY"), query, body, fate)
+        status, content, headers = self.answer(method, request.headers.get("X-MBX-APIKEY"), query, body, fate)
         if fate.drop_after or fate.lose_reply:
             return _cut(request)
         if fate.latency_s:
             await asyncio.sleep(fate.latency_s)
         return web.Response(status=status, body=_encode(content), headers=headers, content_type="application/json")
 
-    def _answer(
+    def answer(
         self, method: Method, key: str | None, query: str, body: str, fate: Fate
     ) -> tuple[int, object, Mapping[str, str]]:
+        """Do what is asked, unless its fate says otherwise: status, content and headers of the reply."""
         api = self.api
         placer: Account | None = None
         try:

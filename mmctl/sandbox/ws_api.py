@@ -45,7 +45,8 @@ class WsApi:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.sockets = Sockets()
-        self._following: dict[str, set[Connection]] = {}
+        self._following: dict[str, dict[Connection, None]] = {}
+        """By account, the connections that follow it, the oldest first."""
         api.exchange.teller.on_user_event = self._on_user_event
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -72,15 +73,15 @@ class WsApi:
         await asyncio.gather(*(socket.goodbye(message) for socket in self.sockets.open))
 
     def follow(self, connection: Connection, account: Account) -> None:
-        self._following.setdefault(account.name, set()).add(connection)
+        self._following.setdefault(account.name, {})[connection] = None
         account.watchers += 1
 
     def unfollow(self, connection: Connection, account: Account) -> None:
-        self._following[account.name].discard(connection)
+        self._following[account.name].pop(connection, None)
         account.watchers -= 1
 
     def _on_user_event(self, account: Account, event: Json) -> None:
-        for connection in self._following.get(account.name, ()):
+        for connection in list(self._following.get(account.name, ())):
             connection.tell(account, event)
 
 
@@ -117,14 +118,12 @@ class Connection:
 
     def _take(self, text: str) -> None:
         """One frame: answer it now, or later, or never, as its fate says."""
-        try:
-            asked = _decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self.socket.push(self._refused(None, Refusal(-1135, "Invalid JSON Request"), None, shows_limits=False))
+        asked = self.read(text)
+        if asked is None:
             return
         fate = self._api.faults.fate()
         if fate is WELL:
-            self.socket.push(self._answer(asked, fate))
+            self.socket.push(self.answer(asked, fate))
         elif fate.drop_before:
             self.socket.cut()
         elif fate.lose_request:
@@ -134,14 +133,23 @@ class Connection:
         else:
             self._take_late(asked, fate)
 
+    def read(self, text: str) -> Asked | None:
+        """A request frame; one that cannot be read is refused at once."""
+        try:
+            return _decoder.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.socket.push(self._refused(None, Refusal(-1135, "Invalid JSON Request"), None, shows_limits=False))
+            return None
+
     def _take_late(self, asked: Asked, fate: Fate) -> None:
-        answer = self._answer(asked, fate)
+        answer = self.answer(asked, fate)
         if fate.drop_after:
             self.socket.cut()
         elif not fate.lose_reply:
             self.socket.push(answer, fate.latency_s)
 
-    def _answer(self, asked: Asked, fate: Fate) -> bytes:
+    def answer(self, asked: Asked, fate: Fate) -> bytes:
+        """Do what is asked, unless its fate says otherwise, and make the reply's frame."""
         params = asked.params
         shown = params.get("returnRateLimits")
         shows_limits = self._shows_limits if shown is None else shown in (True, "true")
@@ -226,8 +234,7 @@ class Connection:
         """A user event, through the faults that events have."""
         if self.socket.stalled:
             return
-        number = next(number for number, one in self.subscriptions.items() if one is account)
-        message = _encode({"subscriptionId": number, "event": event})
+        message = self.frame(account, event)
         faults = self._api.faults
         latency = faults.latency_s()
         if self._held is None and faults.strikes("event_reordered"):
@@ -238,6 +245,11 @@ class Connection:
         if faults.strikes("event_repeated"):
             self.socket.push(message, latency)
         self._release()
+
+    def frame(self, account: Account, event: Json) -> bytes:
+        """The frame of a user event."""
+        number = next(number for number, one in self.subscriptions.items() if one is account)
+        return _encode({"subscriptionId": number, "event": event})
 
     def _release(self) -> None:
         if self._held is not None:

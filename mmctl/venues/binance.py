@@ -19,10 +19,10 @@ from mmctl.ports import Balances, Clock, Listing
 from mmctl.venues.binance_clock import BinanceTimes, ServerClock
 from mmctl.venues.binance_gate import RateGate
 from mmctl.venues.binance_links import Links
+from mmctl.venues.binance_net import NetworkChoice, Sockets
 from mmctl.venues.binance_reads import Reads, as_fill
 from mmctl.venues.binance_replies import ReplyReader
 from mmctl.venues.binance_requests import Requests
-from mmctl.venues.binance_rest import RestLink, new_session
 from mmctl.venues.binance_sender import Sender
 from mmctl.wire import binance as wire
 from mmctl.wire.binance import UnknownShape
@@ -46,8 +46,8 @@ class BinanceVenue:
     """One account on Binance spot; see ``mmctl.ports.Venue`` for what each method promises.
 
     ``use_ws=False`` sends over REST alone. ``user_stream=False`` leaves the user data stream out, for a process that
-    only stops: fills and ends are then told by replies and queries alone. Raises ``UsageError`` for an address that
-    keys may not go to.
+    only stops: fills and ends are then told by replies and queries alone. ``network`` is what carries the bytes. Raises
+    ``UsageError`` for an address that keys may not go to.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class BinanceVenue:
         use_ws: bool = True,
         user_stream: bool = True,
         times: BinanceTimes | None = None,
+        network: NetworkChoice = Sockets,
         name: str = "binance",
     ) -> None:
         self.name = name
@@ -80,16 +81,19 @@ class BinanceVenue:
         self._gate = RateGate(clock, self._server)
         self._requests = Requests(self._emit)
         self._rules: dict[str, SymbolRules] = {}
-        self._rest = RestLink(self._urls.rest, self._signer, self._times, self._server)
+        self._network = network(self._urls, self._signer, self._times, self._server)
+        rest = self._network.rest
         self._reads = Reads(
-            name, clock, self._server, self._gate, self._rest, self._signer, self._times, self._requests,
+            name, clock, self._server, self._gate, rest, self._signer, self._times, self._requests,
             lambda: self._sender.quoting,
         )  # fmt: skip
         self._sender = Sender(
-            clock, self._server, self._gate, self._rest, self._signer, self._times, self._reads, self._requests,
+            clock, self._server, self._gate, rest, self._signer, self._times, self._reads, self._requests,
             ReplyReader(self._signer, self._rules, self._reads.clock_words), self._expect_report,
         )  # fmt: skip
-        self._links = Links(self._urls.ws_api, clock, self._times, self._gate, self._reads, use_ws=use_ws)
+        self._links = Links(
+            self._urls.ws_api, self._network, clock, self._times, self._gate, self._reads, use_ws=use_ws
+        )
         if user_stream:
             self._links.follow(self._subscription, self._requests.streamed, self._emit)
         self._closed = False
@@ -106,10 +110,10 @@ class BinanceVenue:
         Raises ``VenueRefused`` or ``VenueUnreachable``, the latter too where the user data stream cannot be had.
         """
         self._check_open()
-        session = self._rest.session = new_session()
+        self._network.open()
         try:
             await self._reads.measure_clock(self._clock.monotonic())
-            await self._links.open(session, self._check_account())
+            await self._links.open(self._check_account())
         except BaseException:
             await self._let_go()
             raise
@@ -126,7 +130,7 @@ class BinanceVenue:
     def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
         """As the port says. Raises ``VenueUnreachable`` unless the venue is open: nothing was handed over."""
         self._check_open()
-        if self._rest.session is None:
+        if not self._network.is_open:
             raise VenueUnreachable(f"{self.name} is not open")
         self._sender.release()
         for order in places:
@@ -259,9 +263,7 @@ class BinanceVenue:
         await self._sender.close()
         await self._links.close()
         await self._reads.stop()
-        session, self._rest.session = self._rest.session, None
-        if session is not None:
-            await session.close()
+        await self._network.close()
 
     def _read(self, body: bytes, reader: Callable[[bytes], _T], what: str) -> _T:
         try:

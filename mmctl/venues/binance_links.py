@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmctl.core.events import Event
 from mmctl.errors import VenueError, VenueRefused, VenueUnreachable
 from mmctl.ports import Clock
 from mmctl.venues.binance_clock import BinanceTimes
 from mmctl.venues.binance_gate import RateGate
+from mmctl.venues.binance_net import Network
 from mmctl.venues.binance_reads import Reads
 from mmctl.venues.binance_stream import UserStream
 from mmctl.venues.binance_ws import WsLink
@@ -18,22 +19,28 @@ from mmctl.wire.binance import SUBSCRIBE
 from mmctl.wire.binance_sign import Params
 from mmctl.wire.binance_user import OrderTold
 
-if TYPE_CHECKING:
-    import aiohttp
-
 
 class Links:
     """Opens and closes both. Without ``use_ws`` there is no connection for orders; without ``follow``, no stream."""
 
     def __init__(
-        self, url: str, clock: Clock, times: BinanceTimes, gate: RateGate, reads: Reads, *, use_ws: bool
+        self,
+        url: str,
+        network: Network,
+        clock: Clock,
+        times: BinanceTimes,
+        gate: RateGate,
+        reads: Reads,
+        *,
+        use_ws: bool,
     ) -> None:
         self._url = url
+        self._network = network
         self._clock = clock
         self._times = times
         self._gate = gate
         self._reads = reads
-        self.orders = WsLink(url, clock, times, gate, on_event=lambda body: None) if use_ws else None
+        self.orders = WsLink(url, network, clock, times, gate, on_event=lambda body: None) if use_ws else None
         self.stream: UserStream | None = None
 
     def follow(
@@ -51,16 +58,16 @@ class Links:
                 raise self._reads.error(reply, "the user data stream")
 
         self.stream = UserStream(
-            self._url, self._clock, self._times, self._gate, subscribe=subscribe, told=told, emit=emit
+            self._url, self._network, self._clock, self._times, self._gate, subscribe=subscribe, told=told, emit=emit
         )
 
-    async def open(self, session: aiohttp.ClientSession, check: Coroutine[Any, Any, None]) -> None:
+    async def open(self, check: Coroutine[Any, Any, None]) -> None:
         """Connect both and run ``check``, all at once; the first refusal is raised, else the first fault."""
         steps = [check]
         if self.orders is not None:
-            steps.append(_open_or_go_on(self.orders, session))
+            steps.append(_open_or_go_on(self.orders))
         if self.stream is not None:
-            steps.append(self.stream.open(session))
+            steps.append(self.stream.open())
         results = await asyncio.gather(*steps, return_exceptions=True)
         faults = [one for one in results if isinstance(one, BaseException)]
         faults.sort(key=lambda one: (isinstance(one, VenueError), not isinstance(one, VenueRefused)))
@@ -75,9 +82,9 @@ class Links:
             await self.orders.close()
 
 
-async def _open_or_go_on(link: WsLink, session: aiohttp.ClientSession) -> None:
+async def _open_or_go_on(link: WsLink) -> None:
     """REST serves until the link, which goes on trying, is up."""
     try:
-        await link.open(session)
+        await link.open()
     except VenueUnreachable:
         return

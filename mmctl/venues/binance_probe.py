@@ -17,9 +17,9 @@ from mmctl.errors import VenueError, VenueUnreachable
 from mmctl.ports import Clock, ForeignOrder, Listing
 from mmctl.venues.binance_clock import BinanceTimes, ServerClock
 from mmctl.venues.binance_gate import RateGate
+from mmctl.venues.binance_net import Sockets
 from mmctl.venues.binance_reads import Reads
 from mmctl.venues.binance_requests import Requests
-from mmctl.venues.binance_rest import RestLink, new_session
 from mmctl.venues.binance_ws import WsLink
 from mmctl.wire import binance as wire
 from mmctl.wire.binance import Call, UnknownShape
@@ -60,23 +60,21 @@ class BinanceProbe:
         self._server = ServerClock(clock)
         self._gate = RateGate(clock, self._server)
         signer = Signer(key, secret)
-        self._rest = RestLink(self._urls.rest, signer, self._times, self._server)
+        self._network = Sockets(self._urls, signer, self._times, self._server)
         self._reads = Reads(
-            name, clock, self._server, self._gate, self._rest, signer, self._times,
+            name, clock, self._server, self._gate, self._network.rest, signer, self._times,
             Requests(lambda symbol, event: None), lambda: False,
         )  # fmt: skip
         self.where = place_of(self._urls.rest)
 
     async def open(self) -> None:
         """Get ready. Nothing is connected to yet."""
-        self._rest.session = new_session()
+        self._network.open()
 
     async def close(self) -> None:
         """Let go of connections. Never raises."""
         await self._reads.stop()
-        session, self._rest.session = self._rest.session, None
-        if session is not None:
-            await session.close()
+        await self._network.close()
 
     async def measure_clock(self) -> tuple[int, int]:
         """The venue's time less ours, and the round trip that shows it, in ms. All that is signed needs it first."""
@@ -85,12 +83,13 @@ class BinanceProbe:
 
     async def socket_ms(self) -> float:
         """The round trip of a ping over the WebSocket API, in ms."""
-        session = self._rest.session
-        if session is None:
+        if not self._network.is_open:
             raise VenueUnreachable("the venue is closed")
-        link = WsLink(self._urls.ws_api, self._clock, self._times, self._gate, on_event=lambda body: None)
+        link = WsLink(
+            self._urls.ws_api, self._network, self._clock, self._times, self._gate, on_event=lambda body: None
+        )
         try:
-            await link.open(session)
+            await link.open()
             sent_s = self._clock.monotonic()
             reply = await link.ask(wire.PING.method, {}, self._times.read_timeout_s)
             if not reply.ok:

@@ -23,13 +23,17 @@ CONNECTIONS = 100
 
 
 class Lost(Exception):
-    """No reply. ``handed`` says whether the request may have reached the venue."""
+    """No reply. ``handed`` says whether the request may have reached the venue.
+
+    ``reply`` is what a venue said instead of letting a connection come about, where it said something.
+    """
 
     def __init__(self, reason: str, *, handed: bool, hint: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.handed = handed
         self.hint = hint
+        self.reply: Reply | None = None
 
 
 class Rest(Protocol):

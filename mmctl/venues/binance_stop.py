@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -24,6 +25,7 @@ from mmctl.venues.binance_http import StreamLink
 from mmctl.venues.binance_reads import Reads
 from mmctl.venues.binance_replies import ReplyReader
 from mmctl.venues.binance_requests import Requests
+from mmctl.venues.binance_rest import Rest
 from mmctl.venues.binance_sender import Sender
 from mmctl.wire import binance as wire
 from mmctl.wire.binance import UnknownShape
@@ -34,11 +36,18 @@ TIMES = BinanceTimes(request_timeout_s=10.0)
 """A cancel may wait for its turn among hundreds, and while the venue wants quiet."""
 
 
+class StopLink(Rest, Protocol):
+    """REST that can be let go of."""
+
+    def close(self) -> None:
+        """Let go of every connection. Never raises."""
+
+
 class BinanceStopVenue:
     """One account on Binance spot, as far as a stop needs it; it places nothing.
 
-    ``bulk`` says that foreign orders may be ended too, so that each symbol is cancelled with one request. Raises
-    ``UsageError`` for an address that keys may not go to.
+    ``bulk`` says that foreign orders may be ended too, so that each symbol is cancelled with one request. ``link``
+    makes what carries the requests. Raises ``UsageError`` for an address that keys may not go to.
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class BinanceStopVenue:
         rest_url: str,
         bulk: bool = False,
         times: BinanceTimes | None = None,
+        link: Callable[[str, Signer, ServerClock], StopLink] = StreamLink,
         name: str = "binance",
     ) -> None:
         times = times or TIMES
@@ -62,7 +72,7 @@ class BinanceStopVenue:
         self._bulk = bulk
         self._listener: Callable[[str, Event], None] = lambda symbol, event: None
         signer, server = Signer(key, secret), ServerClock(clock)
-        self._link = StreamLink(rest_url, signer, server)
+        self._link = link(rest_url, signer, server)
         self._gate = RateGate(clock, server)
         self._requests = Requests(self._emit)
         self._reads = Reads(

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from mmctl.core.events import Balance, BalancesChanged, Event, Gap
 from mmctl.errors import VenueError
 from mmctl.ports import Clock
 from mmctl.venues.binance_clock import BinanceTimes
 from mmctl.venues.binance_gate import RateGate
+from mmctl.venues.binance_net import Network
 from mmctl.venues.binance_requests import Memory
 from mmctl.venues.binance_ws import WsLink
 from mmctl.wire.binance import UnknownShape
 from mmctl.wire.binance_user import BalancesTold, OrderTold, StreamOver, read_user_event
-
-if TYPE_CHECKING:
-    import aiohttp
 
 
 class UserStream:
@@ -31,6 +28,7 @@ class UserStream:
     def __init__(
         self,
         url: str,
+        network: Network,
         clock: Clock,
         times: BinanceTimes,
         gate: RateGate,
@@ -49,11 +47,13 @@ class UserStream:
         self._awaited: dict[str, asyncio.TimerHandle] = {}
         self._reported: Memory[bool] = Memory()
         self._held: dict[str, Balance] = {}
-        self.link = WsLink(url, clock, times, gate, on_event=self._on_event, on_down=self._on_down, greet=self._greet)
+        self.link = WsLink(
+            url, network, clock, times, gate, on_event=self._on_event, on_down=self._on_down, greet=self._greet
+        )
 
-    async def open(self, session: aiohttp.ClientSession) -> None:
+    async def open(self) -> None:
         """Connect and subscribe. Raises ``VenueError`` where the first attempt fails."""
-        await self.link.open(session)
+        await self.link.open()
 
     async def close(self) -> None:
         """Let go of it. Never raises."""

@@ -7,24 +7,19 @@ the time; where no answer comes it is given up. What was written before a cut is
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from mmctl.errors import VenueError, VenueUnreachable
 from mmctl.ports import Clock
 from mmctl.venues.binance_clock import BinanceTimes
 from mmctl.venues.binance_gate import RateGate
-from mmctl.venues.binance_rest import Lost, connect_fault, read_reply
+from mmctl.venues.binance_net import FrameSocket, Network
+from mmctl.venues.binance_rest import Lost
 from mmctl.wire.binance import CONNECT_WEIGHT, TIME, Reply, UnknownShape, read_frame, ws_frame
 from mmctl.wire.binance_sign import Params
 from mmctl.wire.binance_urls import place_of
 
-if TYPE_CHECKING:
-    import aiohttp
-
-MAX_FRAME_BYTES = 16 * 1024 * 1024
 STEADY_S = 60.0
 """A connection that lasted so long was a good one: the next pause is a short one again."""
 
@@ -48,6 +43,7 @@ class WsLink:
     def __init__(
         self,
         url: str,
+        network: Network,
         clock: Clock,
         times: BinanceTimes,
         gate: RateGate,
@@ -57,13 +53,13 @@ class WsLink:
         greet: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._url = url
+        self._network = network
         self._clock = clock
         self._times = times
         self._gate = gate
         self._on_event = on_event
         self._on_down = on_down
         self._greet = greet
-        self.session: aiohttp.ClientSession | None = None
         self.up = False
         self._settled = asyncio.Event()
         """Set once the first attempt came to something: up, or a fault."""
@@ -76,9 +72,8 @@ class WsLink:
         self._waiting: dict[str, WsRequest] = {}
         self._keeper: asyncio.Task[None] | None = None
 
-    async def open(self, session: aiohttp.ClientSession) -> None:
+    async def open(self) -> None:
         """Connect, and keep on doing so. Raises ``VenueError`` where the first attempt fails; others follow."""
-        self.session = session
         self._keeper = asyncio.create_task(self._keep())
         await self._settled.wait()
         if self._fault is not None:
@@ -145,7 +140,7 @@ class WsLink:
             self._ended(reason)
             if self._clock.monotonic() - began_s > STEADY_S:
                 pause_s = self._times.reconnect_first_s
-            await self._clock.sleep(pause_s * random.uniform(0.5, 1.0))
+            await self._clock.sleep(pause_s * self._network.dice.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, self._times.reconnect_most_s)
 
     def _ended(self, reason: str) -> None:
@@ -168,43 +163,28 @@ class WsLink:
         self._heard_s = self._clock.monotonic()
         tasks = [asyncio.create_task(part) for part in (self._read(ws), self._write(ws), self._watch())]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next(task for task in tasks if task.done()).result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await ws.close()
 
-    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
-        import aiohttp
-
-        if self.session is None:
-            raise VenueUnreachable("the venue is closed")
+    async def _connect(self) -> FrameSocket:
         self._gate.spend(CONNECT_WEIGHT)
         try:
-            async with asyncio.timeout(self._times.connect_timeout_s):
-                return await self.session.ws_connect(
-                    self._url,
-                    heartbeat=2 * self._times.quiet_s,
-                    max_msg_size=MAX_FRAME_BYTES,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-                )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in (418, 429):
-                self._gate.heed(read_reply(error.status, b"", error.headers or {}, self._clock.wall_ms()))
-            lost = connect_fault(error, self._url)
-        raise VenueUnreachable(lost.reason, lost.hint)
+            return await self._network.connect()
+        except Lost as lost:
+            if lost.reply is not None:
+                self._gate.heed(lost.reply)
+            raise VenueUnreachable(lost.reason, lost.hint) from None
 
-    async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> str:
-        import aiohttp
-
-        async for message in ws:
+    async def _read(self, ws: FrameSocket) -> str:
+        while (data := await ws.receive_frame()) is not None:
             self._heard_s = self._clock.monotonic()
-            if message.type is aiohttp.WSMsgType.ERROR:
-                break
             try:
-                frame = read_frame(message.data)
+                frame = read_frame(data)
             except UnknownShape:
                 return f"{place_of(self._url)} sent a frame of an unknown shape"
             if frame.reply is None:
@@ -215,7 +195,7 @@ class WsLink:
                 request.done(frame.reply)
         return self._why or f"{place_of(self._url)} closed the connection ({ws.close_code})"
 
-    async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> str:
+    async def _write(self, ws: FrameSocket) -> str:
         while True:
             await self._queued.wait()
             self._queued.clear()
