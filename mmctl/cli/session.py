@@ -3,86 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mmctl import __version__
 from mmctl.bootstrap import Setup, VenueChoice, open_engine
 from mmctl.cli.options import Output, note
 from mmctl.cli.output import FRAME_EVERY_S, LineSink, LiveSink, QuietSink, Sink
+from mmctl.cli.stopper import Stopper
+from mmctl.cli.supervisor import Supervisor, keep_told, supervisor
 from mmctl.core.order import Layer, Side
 from mmctl.core.report import Report, RoundDone, Started, Summary
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.loop import Engine, Limits
-from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_SIGINT, EXIT_VENUE, StateUnreadable
+from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_VENUE, StateUnreadable
 from mmctl.views import text
 
 FOOTER_LEAVING = "Ctrl-C stops and leaves own orders standing"
 FOOTER = "Ctrl-C stops and cancels all own orders"
 
 
-class Stopper:
-    """Why the session is to end: a signal, or an output that nobody reads any more.
-
-    Before there is an engine a reason cancels the start; a second signal ends the process at once.
-    """
-
-    def __init__(self) -> None:
-        self.reason = ""
-        self.lost = ""
-        self.code = EXIT_DONE
-        self.wanted = asyncio.Event()
-        self.last_words: Callable[[], str] = lambda: ""
-        self.leave_screen: Callable[[], None] = lambda: None
-        self._loop = asyncio.get_running_loop()
-        self._starting: asyncio.Task[object] | None = asyncio.current_task()
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle signals while the session lasts."""
-        codes = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_DONE}
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked for a run that outlives its terminal
-            codes[signal.SIGHUP] = EXIT_DONE
-        for number, code in codes.items():
-            self._loop.add_signal_handler(number, self._on_signal, number.name, code)
-        try:
-            yield
-        finally:
-            for number in codes:
-                self._loop.remove_signal_handler(number)
-
-    def started(self) -> None:
-        """There is an engine now: a reason ends it in good order."""
-        self._starting = None
-
-    def output_lost(self, why: str) -> None:
-        """Nobody reads the output any more. Safe to call from another thread."""
-        self.lost = why
-        with contextlib.suppress(RuntimeError):  # the loop may be over already
-            self._loop.call_soon_threadsafe(self._stop, why, EXIT_DONE)
-
-    def _on_signal(self, name: str, code: int) -> None:
-        if self.reason:
-            self.leave_screen()
-            note(f"{name} again, ending at once. {self.last_words() or 'Nothing had been placed'}")
-            os._exit(EXIT_CHANGES)
-        self._stop(name, code)
-
-    def _stop(self, reason: str, code: int) -> None:
-        if self.reason:
-            return
-        self.reason, self.code = reason, code
-        self.wanted.set()
-        if self._starting is not None:
-            self._starting.cancel()
-
-
 async def quote(setup: Setup, choice: VenueChoice, limits: Limits, *, leave_orders: bool, output: Output) -> int:
     """Quote until a limit or a reason to stop; returns the exit code."""
     stopper = Stopper()
+    watcher = supervisor(os.environ, note)
     with stopper.listening():
         sink = make_sink(output, leave_orders, stopper)
         stopper.leave_screen = sink.leave_screen
@@ -93,40 +38,62 @@ async def quote(setup: Setup, choice: VenueChoice, limits: Limits, *, leave_orde
                 stopper.last_words = lambda: _last_words(engine)
                 for started in _started(setup, engine):
                     report(started)
-                summary, proven = await _until_stopped(engine, limits, sink, stopper, leave_orders)
+                watcher.ready(_status(engine, stopper))
+                summary, proven, fault = await _until_stopped(engine, limits, sink, stopper, watcher, leave_orders)
                 report(summary)
+                if fault is not None:  # only now: what remains is told in any case
+                    raise fault
         except asyncio.CancelledError:
             if not stopper.reason:
                 raise
             return stopper.code
         finally:
             sink.close()
+            watcher.close()
     if stopper.lost:  # the summary had nowhere else to go
         note(f"{stopper.lost}: stopped\n{text.render(summary)}")
     return exit_code(summary, stopper, proven=proven, leave_orders=leave_orders)
 
 
 async def _until_stopped(
-    engine: Engine, limits: Limits, sink: Sink, stopper: Stopper, leave_orders: bool
-) -> tuple[Summary, bool]:
-    """Run the engine to its end and stop it; returns the summary, and whether the stop was proven."""
+    engine: Engine, limits: Limits, sink: Sink, stopper: Stopper, watcher: Supervisor, leave_orders: bool
+) -> tuple[Summary, bool, Exception | None]:
+    """Run the engine to its end and stop it; returns the summary, whether the stop was proven, and what broke."""
     drawing = asyncio.create_task(_draw(engine, sink, stopper))
+    telling = asyncio.create_task(keep_told(watcher, lambda: _status(engine, stopper), lambda: bool(engine.overdue())))
     running = asyncio.create_task(engine.run(limits))
     waiting = asyncio.create_task(stopper.wanted.wait())
     try:
         # A screen that is no longer drawn would show a moment long gone: that, too, is a reason to stop.
         await asyncio.wait({running, waiting, drawing}, return_when=asyncio.FIRST_COMPLETED)
+        engine.place_no_more()
+        watcher.stopping(_status(engine, stopper))
         waiting.cancel()
         running.cancel()
         ended = await asyncio.gather(running, return_exceptions=True)
-        swept = await engine.stop(leave_orders=leave_orders)
-        for fault in (ended[0], drawing.exception() if drawing.done() else None):
-            if isinstance(fault, Exception):
-                raise fault
-        return engine.summary(swept), all(one.proven for one in swept.values())
+        try:
+            swept = await engine.stop(leave_orders=leave_orders)
+        except BaseException:
+            sink.note(f"the stop broke off: {_last_words(engine)}")
+            raise
+        broken = (ended[0], drawing.exception() if drawing.done() else None)
+        fault = next((one for one in broken if isinstance(one, Exception)), None)
+        return engine.summary(swept), all(one.proven for one in swept.values()), fault
     finally:
         drawing.cancel()
-        await asyncio.gather(drawing, waiting, return_exceptions=True)
+        telling.cancel()
+        await asyncio.gather(drawing, telling, waiting, return_exceptions=True)
+
+
+def _status(engine: Engine, stopper: Stopper) -> str:
+    """One line on all pairs, for who only wants to know whether it quotes."""
+    if stopper.reason:
+        return f"{stopper.reason}: stopping"
+    views = engine.views()
+    held = [f"{view.pair}: {view.status}" for view in views if not view.quoting]
+    overdue = engine.overdue()
+    parts = [f"{len(views) - len(held)} of {len(views)} pairs quoting"]
+    return "; ".join([*parts, *([f"no turn of {', '.join(overdue)}"] if overdue else []), *held])
 
 
 async def _draw(engine: Engine, sink: Sink, stopper: Stopper) -> None:

@@ -18,7 +18,7 @@ from mmctl.core.order import Layer, Order, State, decode_own_id
 from mmctl.core.report import PairSummary, PairView, Summary
 from mmctl.engine.basis import measure, watch_basis
 from mmctl.engine.batch import Batch
-from mmctl.engine.cycle import settle, turn
+from mmctl.engine.cycle import ANSWER_GRACE_S, READ_DEADLINE_S, settle, turn
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.guard import (
     adopt,
@@ -43,6 +43,9 @@ STOP_DEADLINE_S = 60.0
 
 GUARD_RESTART_S = 1.0
 
+TURN_PATIENCE = 2
+"""A turn reads and sends at most so often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -62,12 +65,24 @@ class Engine:
         self._clock = clock
         self._started_s = clock.monotonic()
         self._guards: list[asyncio.Task[None]] = []
+        self._due_by_s: dict[Pair, float] = {}
+        """The monotonic time by which each pair that still takes turns must have begun its next one."""
         self.lateness_s: deque[float] = deque(maxlen=20_000)
         """How late each of the newest turns began, in seconds."""
 
     def views(self) -> list[PairView]:
         """What the live view draws."""
         return [pair.view() for pair in self.pairs]
+
+    def overdue(self) -> tuple[str, ...]:
+        """The pairs whose turns do not go on: a watchdog must not hear that all is well."""
+        now_s = self._clock.monotonic()
+        return tuple(pair.spec.name for pair, by_s in self._due_by_s.items() if now_s > by_s)
+
+    def place_no_more(self) -> None:
+        """Send no placement from this moment on; ``stop`` is to follow."""
+        for pair in self.pairs:
+            pair.gate.stopping = True
 
     async def prepare(self, next_epoch: Callable[[AccountDesk, int], int]) -> None:
         """Read balances, adopt the venue's own open orders, and take an epoch above all that were seen.
@@ -109,13 +124,13 @@ class Engine:
 
         Returns how each account's sweep ended; nothing with ``leave_orders``.
         """
-        for pair in self.pairs:
-            pair.gate.stopping = True
+        self.place_no_more()
         try:
             if leave_orders:
                 return {}
-            swept = await asyncio.gather(*(self._sweep(desk, deadline_s) for desk in self._desks))
-            return dict(zip(self._desks, swept, strict=True))
+            sweeps = (self._sweep(desk, deadline_s) for desk in self._desks)
+            swept = await asyncio.gather(*sweeps, return_exceptions=True)
+            return dict(zip(self._desks, map(_told, swept), strict=True))
         finally:
             for task in self._guards:
                 task.cancel()
@@ -180,12 +195,15 @@ class Engine:
         start_s = self._clock.monotonic() + start_in_s % interval_s
         due_s = dict.fromkeys(pair.layers, start_s)
         counted = next(iter(pair.layers))
+        patience_s = TURN_PATIENCE * (READ_DEADLINE_S + pair.desk.venue.request_timeout_s + ANSWER_GRACE_S)
         while True:
             layer = min(due_s, key=lambda one: (due_s[one], one is not counted))
             now_s = self._clock.monotonic()
             enough = rounds is not None and pair.layers[counted].turns >= rounds
             if enough and (layer is counted or due_s[layer] > now_s):
+                self._due_by_s.pop(pair, None)
                 return
+            self._due_by_s[pair] = max(now_s, due_s[layer]) + patience_s
             if due_s[layer] > now_s:
                 await self._clock.sleep(due_s[layer] - now_s)
             self.lateness_s.append(self._clock.monotonic() - due_s[layer])
@@ -214,6 +232,13 @@ class Engine:
         pair.compare_wanted.set()
         pair.doubts.set()
         return pair.cancel(orders)
+
+
+def _told(swept: Swept | BaseException) -> Swept:
+    """Raises what ended a sweep, now that it has ended no other account's."""
+    if isinstance(swept, BaseException):
+        raise swept
+    return swept
 
 
 def _kind(error: Exception) -> str:

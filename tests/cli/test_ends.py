@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from mmctl.engine.loop import Engine, Limits
+
 from .harness import MMCTL, QUICK, Caller, ended, environment, is_round, mmctl, quick_profile, read_until, started
 
 SLOW_VENUE = QUICK.replace("latency_ms = 2\n", "latency_ms = 400\n", 1)
@@ -94,6 +96,49 @@ def test_a_second_signal_ends_at_once_and_says_what_may_remain(tmp_path: Path) -
     assert done.err.startswith("mmctl: SIGINT again, ending at once. ")
     assert "own orders may remain: BTC-USDT " in done.err
     assert first in done.err
+
+
+def test_a_terminal_that_goes_is_told_by_many_and_insists_on_nothing(tmp_path: Path) -> None:
+    """The kernel, the shell and the session's keeper each send a signal: the orders are cancelled all the same."""
+    path = quick_profile(tmp_path, text=SLOW_VENUE)
+    with started("dry-run", "--profile", path, "--output", "json") as process:
+        read = read_until(process, is_round("near"))
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+            time.sleep(0.05)
+        done = ended(process, read)
+    assert (done.code, done.err) == (0, "")
+    assert done.events[-1]["open_orders"] == []
+
+
+def test_a_signal_after_a_lost_output_is_the_first(tmp_path: Path) -> None:
+    path = quick_profile(tmp_path, text=SLOW_VENUE)
+    with started("dry-run", "--profile", path, "--output", "json") as process:
+        read_until(process, is_round("near"))
+        assert process.stdout is not None
+        process.stdout.close()
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(20)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        process.stdout = None
+    assert code in (0, 130)  # which of the two is seen first is a matter of luck
+    assert "again" not in told
+    assert "own orders remaining 0" in told
+
+
+def test_what_breaks_a_run_is_told_after_what_remains(
+    call: Caller, quick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(engine: Engine, limits: Limits) -> None:
+        raise RuntimeError("something unforeseen")
+
+    monkeypatch.setattr(Engine, "run", run)
+    done = call("dry-run", "--profile", quick, "--output", "json")
+    assert done.code == 70
+    assert [one["event"] for one in done.events] == ["start", "summary", "error"]
+    assert done.events[1]["open_orders"] == []
 
 
 def test_nohup_outlives_its_terminal(quick: str) -> None:

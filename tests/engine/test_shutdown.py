@@ -10,6 +10,7 @@ import pytest
 
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
 from mmctl.engine.loop import Engine, Limits
+from mmctl.engine.pair import Pair
 
 from .world import (
     T0_MS,
@@ -381,3 +382,42 @@ async def test_a_deadline_counts_the_unanswered_as_remaining(state_dir: Path) ->
         (pair,) = world.engine.summary({world.desk: swept}).pairs
         assert pair.open_orders is None or len(pair.open_orders) == 6
         world.venue.resume()
+
+
+async def test_a_sweep_that_breaks_ends_no_other_accounts(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with quoting(state_dir, both()) as world:
+        await asyncio.sleep(0.5)
+        sweep = Engine._sweep
+        broken = object()
+
+        async def breaks(engine: Engine, desk: object, deadline_s: float) -> object:
+            if desk is broken:
+                raise RuntimeError("something unforeseen")
+            return await sweep(engine, desk, deadline_s)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Engine, "_sweep", breaks)
+        monkeypatch.setattr(world.engine, "_desks", (broken, world.desk))
+        with pytest.raises(RuntimeError, match="unforeseen"):
+            await world.engine.stop(leave_orders=False)
+        assert not world.venue.own()
+        monkeypatch.undo()
+
+
+async def test_a_watchdog_hears_of_pairs_that_take_no_turns(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with quoting(state_dir, both("BTC"), both("ETH")) as world:
+        await asyncio.sleep(60)
+        assert world.engine.overdue() == ()
+        hung, take_turn = world.engine.pairs[1], Engine._take_turn
+
+        async def hangs(engine: Engine, pair: Pair, layer: Layer) -> None:
+            await (asyncio.Event().wait() if pair is hung else take_turn(engine, pair, layer))
+
+        monkeypatch.setattr(Engine, "_take_turn", hangs)
+        await asyncio.sleep(60)
+        assert world.engine.overdue() == ("ETH-USDT",)
+
+
+async def test_a_pair_that_has_had_its_rounds_is_not_overdue(state_dir: Path) -> None:
+    async with quoting(state_dir, both(), limits=Limits(rounds=2)) as world:
+        await asyncio.sleep(120)
+        assert world.engine.overdue() == ()
