@@ -31,7 +31,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 # The demo is to be the same for everyone.
 unexport MMCTL_PROFILE
 
-.PHONY: help demo test lint format bench constraints clean anew
+.PHONY: help demo test outside lint format bench constraints clean anew
 .DEFAULT_GOAL := help
 
 help: ## Show these lines
@@ -42,6 +42,9 @@ demo: .venv/.run ## Watch mmctl quote BTC-USDT on its built-in market; Ctrl-C en
 
 test: .venv/.test ## Run the whole suite
 	.venv/bin/python -m pytest $(ARGS)
+
+outside: build/outside/.made ## Drive the sandbox with ccxt and Binance's own SDK
+	build/outside/bin/python -m pytest tests/outside $(ARGS)
 
 lint: .venv/.test ## Check format, style and types
 	.venv/bin/ruff format --check .
@@ -76,6 +79,15 @@ clean: ## Remove everything that was made
 	@$(PIP) install "pip>=25.1"
 	@$(PIP) install -c constraints.txt --group dev
 	@echo "$(CURDIR)" >.venv/.run
+	@touch $@
+
+# A venv of its own and no constraints: those clients want old versions of what mmctl uses.
+build/outside/.made: pyproject.toml
+	@$(CHECK_BASE)
+	@echo "making build/outside with $(BASE)"
+	@$(BASE) -m venv --clear build/outside
+	@build/outside/bin/python -m pip --disable-pip-version-check -qq install "pip>=25.1"
+	@build/outside/bin/python -m pip --disable-pip-version-check -qq install -e . --group outside
 	@touch $@
 
 # pip resolves for its own Python only; uv does for all, and is needed for nothing else. Not from .venv: new
