@@ -44,7 +44,7 @@ test: .venv/.test ## Run the whole suite
 	.venv/bin/python -m pytest $(ARGS)
 
 outside: build/outside/.made ## Drive the sandbox with ccxt and Binance's own SDK
-	build/outside/bin/python -m pytest tests/outside $(ARGS)
+	build/outside/bin/python -m pytest tests/outside tests/wire/test_binance_sign.py $(ARGS)
 
 lint: .venv/.test ## Check format, style and types
 	.venv/bin/ruff format --check .

@@ -10,6 +10,7 @@ POST /orders           {"account": "main", "symbol": ..., "side": ..., "price": 
 POST /symbols          {"symbol": "BTCUSDT", "status": "BREAK"}: stop or resume trading
 POST /connections/drop {"kind": "ws_api" or "streams"}, or {} for both
 POST /connections/stall {"kind": ..., "seconds": 10}: they live and say nothing
+POST /connections/shutdown {"seconds": 5}: the WebSocket API says that its server goes, and closes after that
 POST /maintenance      {"on": true}
 """
 
@@ -57,6 +58,7 @@ class Control:
             ("/symbols", self.set_status),
             ("/connections/drop", self.drop),
             ("/connections/stall", self.stall),
+            ("/connections/shutdown", self.shut_down),
             ("/maintenance", self.maintenance),
         ):
             app.router.add_post(path, _acts(act))
@@ -170,6 +172,10 @@ class Control:
         for socket in sockets:
             socket.stall(float(given.get("seconds", self._sandbox.faults.now.stall_s)))
         return {"stalled": len(sockets)}
+
+    async def shut_down(self, given: Json) -> Json:
+        after_s = float(given.get("seconds", 5))
+        return {"told": self._sandbox.ws_api.announce(self._sandbox.exchange.now_ms(), after_s)}
 
     def _sockets(self, given: Json) -> list[Socket]:
         kinds = {"ws_api": self._sandbox.ws_api.sockets, "streams": self._sandbox.streams.sockets}

@@ -58,6 +58,10 @@ class Socket:
         if len(self._later) == 1:
             self._loop.call_at(due, self._put_due)
 
+    def interject(self, message: bytes) -> None:
+        """Send a message now, before all that latency holds back."""
+        self._put(message)
+
     def _put_due(self) -> None:
         """Send what is due. One timer at a time: two for the same moment could go off in any order."""
         now = self._loop.time()

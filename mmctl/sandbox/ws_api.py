@@ -69,8 +69,16 @@ class WsApi:
 
     async def goodbye(self, now_ms: int) -> None:
         """The server is about to shut down: say so and close."""
-        message = _encode({"event": {"e": "serverShutdown", "E": now_ms}})
+        message = _goodbye(now_ms)
         await asyncio.gather(*(socket.goodbye(message) for socket in self.sockets.open))
+
+    def announce(self, now_ms: int, after_s: float) -> int:
+        """Tell each connection that is there now that it will end, and cut it ``after_s`` later; returns how many."""
+        told = list(self.sockets.open)
+        for socket in told:
+            socket.interject(_goodbye(now_ms))
+            asyncio.get_running_loop().call_later(after_s, socket.cut)
+        return len(told)
 
     def follow(self, connection: Connection, account: Account) -> None:
         self._following.setdefault(account.name, {})[connection] = None
@@ -255,6 +263,10 @@ class Connection:
         if self._held is not None:
             self.socket.push(self._held)
             self._held = None
+
+
+def _goodbye(now_ms: int) -> bytes:
+    return _encode({"event": {"e": "serverShutdown", "E": now_ms}})
 
 
 def suffer(api: Api, fate: Fate) -> None:

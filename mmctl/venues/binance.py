@@ -7,6 +7,7 @@ venue has no dead man's switch: orders stay until somebody cancels them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from mmctl.core.instrument import Instrument
 from mmctl.core.order import CancelOrder, NewOrder, State, decode_own_id
 from mmctl.errors import VenueRefused, VenueUnreachable
 from mmctl.ports import Balances, Clock, Listing
-from mmctl.venues.binance_clock import BinanceTimes, ServerClock
+from mmctl.venues.binance_clock import BinanceTimes, ClockKeeper, ServerClock
 from mmctl.venues.binance_gate import RateGate
 from mmctl.venues.binance_links import Links
 from mmctl.venues.binance_net import NetworkChoice, Sockets
@@ -91,8 +92,17 @@ class BinanceVenue:
             clock, self._server, self._gate, rest, self._signer, self._times, self._reads, self._requests,
             ReplyReader(self._signer, self._rules, self._reads.clock_words), self._expect_report,
         )  # fmt: skip
+        self._keeper = ClockKeeper(clock, self._server, self._reads.measure_clock)
+        self._keeping: asyncio.Task[None] | None = None
         self._links = Links(
-            self._urls.ws_api, self._network, clock, self._times, self._gate, self._reads, use_ws=use_ws
+            self._urls.ws_api,
+            self._network,
+            clock,
+            self._times,
+            self._gate,
+            self._reads,
+            use_ws=use_ws,
+            on_up=self._keeper.want,
         )
         if user_stream:
             self._links.follow(self._subscription, self._requests.streamed, self._emit)
@@ -118,6 +128,7 @@ class BinanceVenue:
             await self._let_go()
             raise
         self._sender.link = self._links.orders
+        self._keeping = asyncio.create_task(self._keeper.run())
 
     async def instrument(self, symbol: str) -> Instrument:
         self._check_open()
@@ -260,6 +271,9 @@ class BinanceVenue:
             raise VenueRefused(f"the account {self.account} may not trade on {self.name}", "enable spot trading for it")
 
     async def _let_go(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await self._sender.close()
         await self._links.close()
         await self._reads.stop()

@@ -15,13 +15,16 @@ from mmctl.venues.binance_net import Network
 from mmctl.venues.binance_reads import Reads
 from mmctl.venues.binance_stream import UserStream
 from mmctl.venues.binance_ws import WsLink
-from mmctl.wire.binance import SUBSCRIBE
+from mmctl.wire.binance import SUBSCRIBE, UnknownShape
 from mmctl.wire.binance_sign import Params
-from mmctl.wire.binance_user import OrderTold
+from mmctl.wire.binance_user import OrderTold, StreamOver, read_user_event
 
 
 class Links:
-    """Opens and closes both. Without ``use_ws`` there is no connection for orders; without ``follow``, no stream."""
+    """Opens and closes both. Without ``use_ws`` there is no connection for orders; without ``follow``, no stream.
+
+    ``on_up`` hears of each connection for orders that is made.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Links:
         reads: Reads,
         *,
         use_ws: bool,
+        on_up: Callable[[], None],
     ) -> None:
         self._url = url
         self._network = network
@@ -40,7 +44,9 @@ class Links:
         self._times = times
         self._gate = gate
         self._reads = reads
-        self.orders = WsLink(url, network, clock, times, gate, on_event=lambda body: None) if use_ws else None
+        self.orders: WsLink | None = None
+        if use_ws:
+            self.orders = WsLink(url, network, clock, times, gate, on_event=self._on_event, on_up=on_up)
         self.stream: UserStream | None = None
 
     def follow(
@@ -73,6 +79,15 @@ class Links:
         faults.sort(key=lambda one: (isinstance(one, VenueError), not isinstance(one, VenueRefused)))
         if faults:
             raise faults[0]
+
+    def _on_event(self, body: bytes) -> None:
+        """Nothing is subscribed to on the connection for orders: what counts is that its server is about to go."""
+        try:
+            event = read_user_event(body)
+        except UnknownShape:
+            return
+        if isinstance(event, StreamOver) and self.orders is not None:
+            self.orders.retire(event.reason)
 
     async def close(self) -> None:
         """Let go of both. Never raises."""

@@ -1,7 +1,8 @@
 """One kept connection to Binance's WebSocket API: many requests in flight, joined to their replies by id.
 
 It reconnects by itself, with a pause that grows and has chance in it. A socket that lives and says nothing is asked for
-the time; where no answer comes it is given up. What was written before a cut is *lost*: it may have arrived.
+the time; where no answer comes it is given up. What was written before a cut is *lost*: it may have arrived. A
+connection whose server is about to go is *retired*: it takes no more, and what was written to it is still awaited.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mmctl.ports import Clock
 from mmctl.venues.binance_clock import BinanceTimes
 from mmctl.venues.binance_gate import RateGate
 from mmctl.venues.binance_net import FrameSocket, Network
+from mmctl.venues.binance_owed import WsRequest, linger, lose
 from mmctl.venues.binance_rest import Lost
 from mmctl.wire.binance import CONNECT_WEIGHT, TIME, Reply, UnknownShape, read_frame, ws_frame
 from mmctl.wire.binance_sign import Params
@@ -24,21 +26,10 @@ STEADY_S = 60.0
 """A connection that lasted so long was a good one: the next pause is a short one again."""
 
 
-class WsRequest:
-    """One request on its way; ``handed`` once it may have reached the venue."""
-
-    __slots__ = ("done", "frame", "handed", "request_id")
-
-    def __init__(self, request_id: str, frame: str, done: Callable[[Reply | Lost], None]) -> None:
-        self.request_id = request_id
-        self.frame = frame
-        self.done = done
-        self.handed = False
-
-
 class WsLink:
     """A connection that is kept. ``greet`` runs on each new one before it counts as up; ``on_event`` takes what nobody
-    asked for, ``on_down`` why a connection that was up ended. What the link itself sends is counted at ``gate``."""
+    asked for, ``on_up`` hears of each connection, ``on_down`` why one that was up ended. What the link itself sends is
+    counted at ``gate``."""
 
     def __init__(
         self,
@@ -49,6 +40,7 @@ class WsLink:
         gate: RateGate,
         *,
         on_event: Callable[[bytes], None],
+        on_up: Callable[[], None] = lambda: None,
         on_down: Callable[[str], None] = lambda _: None,
         greet: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -58,6 +50,7 @@ class WsLink:
         self._times = times
         self._gate = gate
         self._on_event = on_event
+        self._on_up = on_up
         self._on_down = on_down
         self._greet = greet
         self.up = False
@@ -71,6 +64,8 @@ class WsLink:
         self._queued = asyncio.Event()
         self._waiting: dict[str, WsRequest] = {}
         self._keeper: asyncio.Task[None] | None = None
+        self._retiring = False
+        self._retired: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Connect, and keep on doing so. Raises ``VenueError`` where the first attempt fails; others follow."""
@@ -84,14 +79,15 @@ class WsLink:
         self.up = False
         self._waiting.clear()
         self._queue.clear()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        tasks = [*self._retired, *([] if self._keeper is None else [self._keeper])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def send(self, method: str, params: Params, done: Callable[[Reply | Lost], None]) -> WsRequest:
         """Hand over a request at once; ``done`` gets its reply, or that it was lost. Only while ``up``."""
         self._numbers += 1
-        request = WsRequest(str(self._numbers), "", done)
+        request = WsRequest(str(self._numbers), "", done, self._waiting)
         request.frame = ws_frame(request.request_id, method, params)
         self._waiting[request.request_id] = request
         self._queue.append(request)
@@ -100,7 +96,12 @@ class WsLink:
 
     def forget(self, request: WsRequest) -> None:
         """Nobody waits for that reply any more; what was not written yet never will be."""
-        self._waiting.pop(request.request_id, None)
+        request.among.pop(request.request_id, None)
+
+    def retire(self, reason: str) -> None:
+        """Make a new connection at once; this one takes no more, and brings what it still owes."""
+        self.up, self._retiring = False, True
+        self.drop(reason)
 
     def drop(self, reason: str) -> None:
         """Give this connection up and make a new one."""
@@ -140,6 +141,8 @@ class WsLink:
             self._ended(reason)
             if self._clock.monotonic() - began_s > STEADY_S:
                 pause_s = self._times.reconnect_first_s
+                if self._retiring:
+                    continue
             await self._clock.sleep(pause_s * self._network.dice.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, self._times.reconnect_most_s)
 
@@ -147,9 +150,8 @@ class WsLink:
         """The connection is over: everything in flight is lost, and those who care are told."""
         was_up, self.up = self.up, False
         self._queue.clear()
-        lost, self._waiting = list(self._waiting.values()), {}
-        for request in lost:
-            request.done(Lost(reason, handed=request.handed))
+        waiting, self._waiting = self._waiting, {}
+        lose(waiting, reason)
         if was_up:
             self._on_down(reason)
         if self._fault is None and not was_up:
@@ -158,18 +160,35 @@ class WsLink:
 
     async def _live(self) -> str:
         """One connection from its start to its end; says why it ended. Raises ``VenueError`` where none came about."""
+        self._retiring = False
         ws = await self._connect()
         self._why = ""
         self._heard_s = self._clock.monotonic()
-        tasks = [asyncio.create_task(part) for part in (self._read(ws), self._write(ws), self._watch())]
+        reading = asyncio.create_task(self._read(ws, self._waiting))
+        tasks = [reading, *(asyncio.create_task(part) for part in (self._write(ws), self._watch()))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._retiring and not reading.done():
+                tasks.remove(reading)
+                self._let_linger(ws, reading)
+                return self._why
             return next(task for task in tasks if task.done()).result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await ws.close()
+            if reading in tasks:
+                await ws.close()
+
+    def _let_linger(self, ws: FrameSocket, reading: asyncio.Task[str]) -> None:
+        """Leave a connection to itself with what was written to it; what was not is nobody's yet."""
+        waiting, self._waiting = self._waiting, {}
+        for request in [one for one in waiting.values() if not one.handed]:
+            del waiting[request.request_id]
+            self._waiting[request.request_id], request.among = request, self._waiting
+        task = asyncio.create_task(linger(ws, reading, waiting, self._clock, self._times.landing_time_s))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
 
     async def _connect(self) -> FrameSocket:
         self._gate.spend(CONNECT_WEIGHT)
@@ -180,18 +199,21 @@ class WsLink:
                 self._gate.heed(lost.reply)
             raise VenueUnreachable(lost.reason, lost.hint) from None
 
-    async def _read(self, ws: FrameSocket) -> str:
+    async def _read(self, ws: FrameSocket, waiting: dict[str, WsRequest]) -> str:
         while (data := await ws.receive_frame()) is not None:
-            self._heard_s = self._clock.monotonic()
+            retired = waiting is not self._waiting
+            if not retired:
+                self._heard_s = self._clock.monotonic()
             try:
                 frame = read_frame(data)
             except UnknownShape:
                 return f"{place_of(self._url)} sent a frame of an unknown shape"
             if frame.reply is None:
-                self._on_event(frame.event)
+                if not retired:
+                    self._on_event(frame.event)
             elif frame.request_id is None:
                 self._gate.heed(frame.reply)  # about the connection itself
-            elif (request := self._waiting.pop(frame.request_id, None)) is not None:
+            elif (request := waiting.pop(frame.request_id, None)) is not None:
                 request.done(frame.reply)
         return self._why or f"{place_of(self._url)} closed the connection ({ws.close_code})"
 
@@ -203,7 +225,7 @@ class WsLink:
                 return self._why
             while self._queue:
                 request = self._queue.popleft()
-                if request.request_id not in self._waiting:
+                if request.request_id not in request.among:
                     continue
                 request.handed = True
                 try:
@@ -217,6 +239,7 @@ class WsLink:
             await self._greet()
         self.up = True
         self._settled.set()
+        self._on_up()
         while True:
             quiet_s = self._clock.monotonic() - self._heard_s
             if quiet_s < self._times.quiet_s:

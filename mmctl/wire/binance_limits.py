@@ -117,6 +117,8 @@ class _Counter:
     limit: Limit
     window: int = 0
     used: int = 0
+    before: int = 0
+    """What was used of the interval before."""
     newest: int = -1
     """The number of the last request whose reply told the counter."""
 
@@ -201,9 +203,15 @@ class RateLedger:
 
     @staticmethod
     def _roll(counter: _Counter, now_ms: int) -> None:
+        """Count for the interval of ``now_ms``; back in an earlier one, since the venue's time was measured anew, all
+        that was counted meanwhile counts for it too."""
         window = now_ms // (counter.limit.interval_s * 1000)
         if window > counter.window:
+            counter.before = counter.used if window == counter.window + 1 else 0
             counter.window, counter.used, counter.newest = window, 0, -1
+        elif window < counter.window:
+            counter.used += counter.before if window == counter.window - 1 else 0
+            counter.window, counter.before, counter.newest = window, 0, -1
 
 
 def _cost(weight: int, orders: int) -> dict[Kind, int]:

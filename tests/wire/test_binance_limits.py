@@ -89,3 +89,24 @@ def test_limits_that_are_told_replace_those_assumed(ledger: RateLedger) -> None:
     assert ledger.used(START_MS)[Limit(Kind.WEIGHT, 60, 1200)] == 3
     ledger.set_limits([])
     assert ledger.lacking(10**9, 10**9, START_MS, quoting=True) is None
+
+
+def test_a_clock_that_is_found_to_be_ahead_stops_no_quoting_until_it_is_caught_up(ledger: RateLedger) -> None:
+    ahead_ms = START_MS + 3_600_000
+    ledger.settle(ledger.take(1, 1, ahead_ms), [], ahead_ms)
+    assert ledger.lacking(1, 1, ahead_ms, quoting=True) is None
+    for second in range(60):  # from here on the venue's time is known
+        now_ms = START_MS + 1000 * second
+        assert ledger.lacking(1, 1, now_ms, quoting=True) is None
+        ledger.settle(ledger.take(0, 1, now_ms), [Told(Kind.ORDERS, 10, 1)], now_ms)
+    assert ledger.used(START_MS + 60_000)[ORDERS] == 0
+
+
+def test_back_in_an_interval_all_that_was_counted_since_it_began_counts(ledger: RateLedger) -> None:
+    for now_ms, count in ((START_MS + 9_900, 5), (START_MS + 10_100, 2)):
+        for _ in range(count):
+            ledger.settle(ledger.take(0, 1, now_ms), [], now_ms)
+            ledger.lacking(0, 1, now_ms, quoting=True)
+    assert ledger.used(START_MS + 10_100)[ORDERS] == 2
+    assert ledger.used(START_MS + 9_950)[ORDERS] == 7  # measured anew: 150 ms earlier than thought
+    assert ledger.used(START_MS + 10_000)[ORDERS] == 0
