@@ -6,7 +6,7 @@ Adapters implement them in ``mmctl.feeds`` and ``mmctl.venues``; ``mmctl.bootstr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
@@ -159,13 +159,17 @@ class HaltScope:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """A numbered record: ``scope`` is halted by ``by`` since ``at_ms`` because of ``why``."""
+    """A numbered record: ``scope`` is halted by ``by`` since ``at_ms`` because of ``why``.
+
+    ``number`` is that of one state folder; ``uid`` names the halt everywhere it is known.
+    """
 
     number: int
     scope: HaltScope
     by: str
     at_ms: int
     why: str
+    uid: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         scope = self.scope

@@ -3,17 +3,22 @@
 ``halts.jsonl`` holds one JSON record a line and is only ever appended to, under a file lock. What cannot be
 read holds all placements; a halt file that lost records it once had is as good as unreadable, for a missing
 record must never lift a halt.
+
+Each halt has a ``uid`` beside its number: by that it is the same halt in other state folders and in Redis. A line with
+``shared`` notes which halts are known to be in Redis: those are never lifted here alone.
 """
 
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
+import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,7 @@ class _Records:
     newest: int
     rubbish: tuple[int, ...]
     """Line numbers that could not be understood."""
+    shared: frozenset[str] = frozenset()
 
     @property
     def in_force(self) -> tuple[Halt, ...]:
@@ -60,13 +66,47 @@ class FileHaltLatch:
             )
         return records.in_force
 
-    def set(self, scope: HaltScope, *, by: str, at_ms: int, why: str) -> Halt:
-        """Append a halt. Raises ``StateUnreadable`` where it cannot be written down."""
+    def shared(self) -> frozenset[str]:
+        """The ``uid`` of every halt that is known to be in Redis too. Raises ``StateUnreadable``."""
+        return self._read().shared
+
+    def set(self, scope: HaltScope, *, by: str, at_ms: int, why: str, uid: str | None = None) -> Halt:
+        """Append a halt, under a ``uid`` of its own unless one is given.
+
+        Raises ``StateUnreadable`` where it cannot be written down.
+        """
+        with self._locked():
+            halt = Halt(self._read().newest + 1, scope, by, at_ms, why, uid or new_uid())
+            self._append(_halt_json(halt))
+        return halt
+
+    def copy(self, halts: Sequence[Halt]) -> tuple[Halt, ...]:
+        """Append those of ``halts`` that this folder never knew; all of them are in Redis.
+
+        Returns what was new. One that was lifted here stays lifted. Raises ``StateUnreadable``.
+        """
         with self._locked():
             records = self._read()
-            halt = Halt(records.newest + 1, scope, by, at_ms, why)
-            self._append({"n": halt.number, "halt": _scope_json(scope), "by": by, "at_ms": at_ms, "why": why})
-        return halt
+            known = {halt.uid for halt in records.halts.values()}
+            added = tuple(
+                replace(halt, number=number)
+                for number, halt in enumerate((one for one in halts if one.uid not in known), records.newest + 1)
+            )
+            for halt in added:
+                self._append(_halt_json(halt))
+            self._note_shared({halt.uid for halt in halts})
+        return added
+
+    def note_shared(self, uids: Collection[str]) -> None:
+        """Note that the halts ``uids`` are in Redis now. Raises ``StateUnreadable``."""
+        with self._locked():
+            self._note_shared(uids)
+
+    def _note_shared(self, uids: Collection[str]) -> None:
+        records = self._read()
+        fresh = sorted({halt.uid for halt in records.halts.values()} & set(uids) - records.shared)
+        if fresh:
+            self._append({"n": records.newest + 1, "shared": fresh})
 
     def resume(self, chosen: Callable[[Halt], bool], *, by: str, at_ms: int) -> tuple[Halt, ...]:
         """Lift the halts in force that ``chosen`` picks, and mend a file with rubbish in it.
@@ -149,6 +189,23 @@ class FileHaltLatch:
         )
 
 
+def new_uid() -> str:
+    """A name for a halt that no other has."""
+    return secrets.token_hex(8)
+
+
+def _halt_json(halt: Halt) -> dict[str, Any]:
+    scope = _scope_json(halt.scope)
+    return {
+        "n": halt.number,
+        "uid": halt.uid,
+        "halt": scope,
+        "by": halt.by,
+        "at_ms": halt.at_ms,
+        "why": halt.why,
+    }
+
+
 def _scope_json(scope: HaltScope) -> dict[str, str | None]:
     return {"venue": scope.venue, "account": scope.account, "symbol": scope.symbol, "layer": scope.layer}
 
@@ -157,6 +214,7 @@ def _parse(data: bytes) -> _Records:
     halts: dict[int, Halt] = {}
     lifted: set[int] = set()
     rubbish: list[int] = []
+    shared: set[str] = set()
     newest = 0
     for line_number, line in enumerate(data.splitlines(), start=1):
         try:
@@ -164,15 +222,17 @@ def _parse(data: bytes) -> _Records:
             number = int(record["n"])
             if "resume" in record:
                 lifted.update(int(one) for one in record["resume"])
+            elif "shared" in record:
+                shared.update(str(one) for one in record["shared"])
             else:
-                halts[number] = _halt(number, record)
+                halts[number] = _halt(number, record, line)
             newest = max(newest, number)
         except (ValueError, KeyError, TypeError):
             rubbish.append(line_number)
-    return _Records(halts, frozenset(lifted), newest, tuple(rubbish))
+    return _Records(halts, frozenset(lifted), newest, tuple(rubbish), frozenset(shared))
 
 
-def _halt(number: int, record: dict[str, Any]) -> Halt:
+def _halt(number: int, record: dict[str, Any], line: bytes) -> Halt:
     scope, layer = record["halt"], record["halt"]["layer"]
     return Halt(
         number,
@@ -180,6 +240,8 @@ def _halt(number: int, record: dict[str, Any]) -> Halt:
         str(record["by"]),
         int(record["at_ms"]),
         str(record["why"]),
+        # A line from before halts had names is named by what it says.
+        str(record["uid"]) if "uid" in record else hashlib.sha256(line).hexdigest()[:16],
     )
 
 

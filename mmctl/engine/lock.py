@@ -1,13 +1,21 @@
-"""A lock between processes: one file that whoever is about to write in the state folder holds."""
+"""Locks between processes: one for whoever is about to write in the state folder, one for each pair that is quoted.
+
+A lock is of an open file, so it ends with its process, however that ends, and excludes within one process too.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
+
+from mmctl.engine.records import this_machine
+from mmctl.errors import PairHeld, StateUnreadable
 
 
 @contextmanager
@@ -54,6 +62,60 @@ def alone(path: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+class PairLock:
+    """The right of one engine on this machine to quote one symbol of one account.
+
+    ``owner`` is the venue's own number of the account where it has one, so that two keys of one account exclude each
+    other. Raises ``PairHeld`` where another engine has it, naming that engine, and ``StateUnreadable``.
+    """
+
+    def __init__(self, state_dir: Path, venue: str, owner: str, symbol: str) -> None:
+        name = "+".join(quote(part, safe="") for part in ("writer", venue, owner, symbol))
+        path = state_dir / f"{name}.lock"
+        try:
+            self._descriptor = _opened(path)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(self._descriptor)
+            os.close(self._descriptor)
+            raise PairHeld(f"{holder} quotes {symbol} on {venue} already", "stop it first") from None
+        except OSError as error:
+            os.close(self._descriptor)
+            raise _unusable(path, error) from error
+        self.tell(0)
+
+    def tell(self, epoch: int) -> None:
+        """Write down who holds it, for whoever is refused; that it is held does not depend on it."""
+        words = json.dumps({"pid": os.getpid(), "host": this_machine()[0], "epoch": epoch}).encode()
+        with suppress(OSError):
+            os.pwrite(self._descriptor, words.ljust(_HOLDER_BYTES), 0)
+
+    def release(self) -> None:
+        """Let go of it, once."""
+        os.close(self._descriptor)
+
+
+_HOLDER_BYTES = 200
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        told = json.loads(os.pread(descriptor, _HOLDER_BYTES, 0))
+        epoch = f" of epoch {int(told['epoch'])}" if told["epoch"] else ""
+        return f"an engine{epoch} (pid {int(told['pid'])} on {str(told['host'])[:100]})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another engine"
+
+
+def _unusable(path: Path, error: OSError) -> StateUnreadable:
+    return StateUnreadable(
+        f"the lock {path} cannot be had: {error.strerror}", "mend the folder's permissions, or set MMCTL_STATE_DIR"
+    )
 
 
 def _opened(path: Path) -> int:

@@ -248,3 +248,43 @@ def test_a_halt_that_was_lost_behind_rubbish_stays_lost_when_that_is_mended(tmp_
     FileHaltLatch(tmp_path).resume(lambda halt: False, by="bob", at_ms=9)
     with pytest.raises(StateUnreadable, match="lost"):
         watching.halts()
+
+
+def test_a_halt_has_one_name_wherever_it_is_read(tmp_path: Path) -> None:
+    made = set_one(tmp_path)
+    assert len(made.uid) == 16
+    assert FileHaltLatch(tmp_path).halts()[0].uid == made.uid != set_one(tmp_path).uid
+
+
+def test_a_line_without_a_name_is_named_by_what_it_says(tmp_path: Path) -> None:
+    line = (
+        '{"n":%d,"halt":{"venue":"mock","account":"main","symbol":null,"layer":null},"by":"x","at_ms":1,"why":"old"}\n'
+    )
+    (tmp_path / FILE_NAME).write_text(line % 1 + line % 2)
+    first, second = FileHaltLatch(tmp_path).halts()
+    assert first.uid != second.uid
+    assert [first.uid, second.uid] == [halt.uid for halt in FileHaltLatch(tmp_path).halts()]
+
+
+def test_a_halt_of_elsewhere_is_copied_once_and_never_again_when_it_was_lifted(tmp_path: Path) -> None:
+    elsewhere = Halt(7, BTC, "bob", 5, "why", "aa11")
+    latch = FileHaltLatch(tmp_path)
+    set_one(tmp_path)
+    (copied,) = latch.copy([elsewhere])
+    assert (copied.number, copied.uid, copied.by) == (2, "aa11", "bob")
+    assert latch.shared() == {"aa11"}
+    assert latch.copy([elsewhere]) == ()
+    assert latch.resume(lambda halt: halt.uid == "aa11", by="bob", at_ms=9) == (copied,)
+    assert latch.copy([elsewhere]) == ()
+    assert [halt.number for halt in FileHaltLatch(tmp_path).halts()] == [1]
+
+
+def test_what_is_known_to_be_elsewhere_is_noted_once(tmp_path: Path) -> None:
+    made = set_one(tmp_path)
+    latch = FileHaltLatch(tmp_path)
+    latch.note_shared([made.uid, "unheard of"])
+    size = latch.path.stat().st_size
+    latch.note_shared([made.uid])
+    assert latch.path.stat().st_size == size
+    assert FileHaltLatch(tmp_path).shared() == {made.uid}
+    assert FileHaltLatch(tmp_path).halts() == (made,)
