@@ -29,7 +29,7 @@ class MockVenue:
     """A venue inside this process; see ``mmctl.ports.Venue`` for what each method promises."""
 
     mode = "mock"
-    user_id = None
+    user_id: str | None = None
 
     def __init__(
         self,
