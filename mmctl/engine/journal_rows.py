@@ -33,7 +33,10 @@ class Trade(NamedTuple):
 
 
 class Row(NamedTuple):
-    """``order`` is there for an intent, ``trade`` for a fill. ``heard``: the venue has the order."""
+    """``order`` is there for an intent and for an order taken in, ``trade`` for a fill.
+
+    ``heard``: the venue has the order.
+    """
 
     entry: Entry
     columns: tuple[Column, ...]
@@ -54,7 +57,7 @@ def row_of(entry: Entry) -> Row:
     trade = None
     heard = entry.kind in (Kind.FILL, Kind.ADOPTED) or (entry.kind is Kind.REPLY and _was_taken(entry))
     try:
-        if entry.kind is Kind.INTENT:
+        if entry.kind is Kind.INTENT or (entry.kind is Kind.ADOPTED and "price" in body):
             order = (venue, owner, symbol, client_id, *_wanted(body), entry.at_ms, 0)
         elif entry.kind is Kind.FILL:
             trade = Trade(venue, owner, symbol, *_traded(client_id, body))

@@ -13,14 +13,11 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
 
-from mmctl.core.entries import Entry, Kind, Recalled, Unfinished
-from mmctl.core.instrument import plain
-from mmctl.core.order import Layer, Side
-from mmctl.engine.journal_rows import Column, Row, Trade, row_of
+from mmctl.core.entries import Entry, Kind, Recalled
+from mmctl.engine.journal_recall import chunks, count_trade, forget_trades, known, recalled
+from mmctl.engine.journal_rows import Column, Row, row_of
 from mmctl.engine.journal_schema import VERSION, opened, unwritable
 from mmctl.errors import JournalUnwritable
 
@@ -41,8 +38,6 @@ KEPT_TRADES = 100_000
 
 ROWS = 50
 """Rows in one statement: the loop's thread gets its turn back once a statement, not once a row."""
-
-Some = TypeVar("Some")
 
 _ENTRY = "INSERT INTO entries (at_ms, kind, venue, account, owner, symbol, client_id, order_id, body) VALUES "
 _ORDER = "INSERT OR IGNORE INTO orders VALUES "
@@ -76,7 +71,7 @@ class JournalStore:
             self._insert(_ENTRY, [row.columns for row in fresh])
             self._insert(_ORDER, [row.order for row in fresh if row.order is not None])
             self._each_order("UPDATE orders SET accepted = 1", [row for row in fresh if row.heard])
-            self._each_order("DELETE FROM orders", [row for row in fresh if row.entry.kind is Kind.END])
+            self._each_order("DELETE FROM orders", _over(fresh))
 
     def probe(self) -> None:
         """Write something that changes nothing, to see whether that can be done."""
@@ -86,39 +81,12 @@ class JournalStore:
     def recall(self, venue: str, owner: str, symbol: str) -> Recalled:
         """What earlier runs left of ``symbol``, the oldest order first."""
         with self._reading():
-            where = (venue, owner, symbol)
-            orders = self._db.execute(
-                "SELECT client_id, layer, side, price, qty, epoch, at_ms, accepted FROM orders"
-                " WHERE venue = ? AND owner = ? AND symbol = ? ORDER BY rowid",
-                where,
-            ).fetchall()
-            line = self._position(where)
-            trades: dict[str, list[tuple[str, Decimal]]] = {}
-            for client_id, trade_id, qty in self._db.execute(
-                "SELECT client_id, trade_id, qty FROM trades WHERE venue = ? AND owner = ? AND symbol = ? AND client_id"
-                " IN (SELECT client_id FROM orders WHERE venue = ? AND owner = ? AND symbol = ?) ORDER BY number",
-                (*where, *where),
-            ):
-                trades.setdefault(client_id, []).append((trade_id, Decimal(qty)))
-        return Recalled(
-            tuple(_unfinished(order, tuple(trades.get(order[0], ()))) for order in orders), line[0], line[1] or None
-        )
+            return recalled(self._db, (venue, owner, symbol))
 
     def knows(self, client_ids: Sequence[str]) -> frozenset[str]:
         """Those of ``client_ids`` that there is an intent of."""
-        found: set[str] = set()
         with self._reading():
-            for some in _chunks(client_ids, 4 * ROWS):
-                marks = ",".join("?" * len(some))
-                found.update(
-                    client_id
-                    for (client_id,) in self._db.execute(
-                        f"SELECT client_id FROM orders WHERE client_id IN ({marks}) UNION SELECT client_id FROM entries"
-                        f" WHERE client_id <> '' AND client_id IN ({marks}) AND kind = '{Kind.INTENT}'",
-                        (*some, *some),
-                    )
-                )
-        return frozenset(found)
+            return known(self._db, client_ids)
 
     def tidy(self, *, idle: bool) -> bool:
         """Keep the files within their bound, a little at a time; whether more is to be done at once."""
@@ -142,7 +110,7 @@ class JournalStore:
     def _counts(self, row: Row) -> bool:
         """Keep count of positions; whether ``row`` is to be written, which a trade is once."""
         if row.trade is not None:
-            return self._count_trade(row.trade)
+            return count_trade(self._db, row.trade)
         if row.entry.kind is Kind.ENDED:
             self._db.execute(
                 "UPDATE positions SET position = '0' WHERE venue = ? AND owner = ? AND ? IN ('', symbol)",
@@ -150,32 +118,8 @@ class JournalStore:
             )
         return True
 
-    def _count_trade(self, trade: Trade) -> bool:
-        where = (trade.venue, trade.owner, trade.symbol)
-        position, last, forgotten = self._position(where)
-        added = self._db.execute(
-            "INSERT OR IGNORE INTO trades (venue, owner, symbol, trade_id, value, client_id, qty)"
-            " SELECT ?, ?, ?, ?, ?, ?, ? WHERE coalesce(? > ?, 1)",
-            (*where, trade.trade_id, trade.value, trade.client_id, plain(trade.qty), trade.value, forgotten),
-        )
-        if added.rowcount < 1:
-            return False
-        self._db.execute(
-            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)",
-            (*where, plain(position + trade.gained), _newest(last, trade), forgotten),
-        )
-        return True
-
-    def _position(self, where: tuple[str, str, str]) -> tuple[Decimal, str, int]:
-        """The position of one symbol, its newest trade and the largest trade id that is no longer remembered."""
-        found = self._db.execute(
-            "SELECT position, last_trade_id, forgotten FROM positions WHERE venue = ? AND owner = ? AND symbol = ?",
-            where,
-        ).fetchone()
-        return (Decimal(0), "", -1) if found is None else (Decimal(found[0]), found[1], found[2])
-
     def _insert(self, head: str, rows: Sequence[tuple[Column, ...]]) -> None:
-        for some in _chunks(rows, ROWS):
+        for some in chunks(rows, ROWS):
             marks = f"({','.join('?' * len(some[0]))})"
             self._db.execute(head + ",".join([marks] * len(some)), [column for row in some for column in row])
 
@@ -185,7 +129,7 @@ class JournalStore:
         for row in rows:
             owners.setdefault(row.owner, []).append(row.entry.client_id)
         for owner, client_ids in owners.items():
-            for some in _chunks(client_ids, ROWS):
+            for some in chunks(client_ids, ROWS):
                 marks = ",".join("?" * len(some))
                 self._db.execute(f"{head} WHERE venue = ? AND owner = ? AND client_id IN ({marks})", (*owner, *some))
 
@@ -204,15 +148,8 @@ class JournalStore:
         if newest is None or newest < (self._forgot_at or oldest) + 2 * KEPT_TRADES:
             return
         self._forgot_at = newest - KEPT_TRADES
-        old = "trades.number <= ? AND client_id NOT IN (SELECT client_id FROM orders)"
         with self._transaction():
-            self._db.execute(
-                "UPDATE positions SET forgotten = max(forgotten, coalesce((SELECT max(value) FROM trades WHERE"
-                f" trades.venue = positions.venue AND trades.owner = positions.owner AND {old}"
-                " AND trades.symbol = positions.symbol), -1))",
-                (newest - KEPT_TRADES,),
-            )
-            self._db.execute(f"DELETE FROM trades WHERE {old}", (newest - KEPT_TRADES,))
+            forget_trades(self._db, self._forgot_at)
 
     def _identity(self) -> tuple[int, int] | None:
         """Which file the path names now."""
@@ -257,6 +194,18 @@ class JournalStore:
             raise unwritable(self.path, error, "read") from error
 
 
+def _over(rows: Sequence[Row]) -> list[Row]:
+    """The ends in ``rows``, but for an order that appeared again after its end."""
+    ends: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        key = (*row.owner, row.entry.client_id)
+        if row.entry.kind is Kind.END:
+            ends[key] = row
+        elif row.order is not None:
+            ends.pop(key, None)
+    return list(ends.values())
+
+
 def write_now(path: Path, entries: Sequence[Entry]) -> None:
     """Write ``entries`` and let go of the file: for a verb that has a line or two to leave.
 
@@ -267,29 +216,3 @@ def write_now(path: Path, entries: Sequence[Entry]) -> None:
         store.write(entries)
     finally:
         store.close()
-
-
-def _newest(last: str, trade: Trade) -> str:
-    """The newer of two trade ids: the larger number, or the one told last where they are none."""
-    older = trade.value is not None and last.isdecimal() and int(last) > trade.value
-    return last if older else trade.trade_id
-
-
-def _unfinished(order: Sequence[str | int], trades: tuple[tuple[str, Decimal], ...]) -> Unfinished:
-    client_id, layer, side, price, qty, epoch, at_ms, accepted = order
-    return Unfinished(
-        client_id=str(client_id),
-        layer=Layer(str(layer)),
-        side=Side(str(side)),
-        price=Decimal(price),
-        qty=Decimal(qty),
-        epoch=int(epoch),
-        intended_at_ms=int(at_ms),
-        accepted=bool(accepted),
-        trades=trades,
-    )
-
-
-def _chunks(rows: Sequence[Some], size: int) -> Iterator[Sequence[Some]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

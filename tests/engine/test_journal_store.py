@@ -54,6 +54,18 @@ def test_an_order_is_unfinished_from_its_intent_to_its_end(store: JournalStore) 
     assert [one.client_id for one in store.recall(*ASKED).unfinished] == [own_id(2)]
 
 
+def test_an_order_that_was_taken_in_or_appears_after_its_end_is_unfinished(store: JournalStore) -> None:
+    terms = dict(intent(1).body)
+    store.write([entry(Kind.ADOPTED, 1, **terms, filled="0"), entry(Kind.ADOPTED, 2)])
+    assert [(one.client_id, one.accepted) for one in store.recall(*ASKED).unfinished] == [(own_id(1), True)]
+    store.write([end(1, "never_landed"), entry(Kind.ADOPTED, 1, **terms), intent(3), end(3)])
+    assert [one.client_id for one in store.recall(*ASKED).unfinished] == [own_id(1)]
+    store.write([end(1)])
+    assert not store.recall(*ASKED).unfinished
+    store.write([entry(Kind.ADOPTED, 1, **terms), end(1), entry(Kind.ADOPTED, 1, **terms)])
+    assert [one.client_id for one in store.recall(*ASKED).unfinished] == [own_id(1)]
+
+
 def test_what_is_another_owners_or_symbols_is_not_recalled(store: JournalStore) -> None:
     store.write([intent(1), fill(1, "7")])
     for other in (("mock", OWNER, SYMBOL), (VENUE, "main", SYMBOL), (VENUE, OWNER, "ETHUSDT")):
