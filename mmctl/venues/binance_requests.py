@@ -49,6 +49,8 @@ class Pending:
     signed_at_s: float = 0.0
     withdraw: Callable[[], bool] = bool
     """Takes the request back; says whether it had not left yet."""
+    let_go: Callable[[], None] = lambda: None
+    """Waits for the reply no longer."""
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -107,10 +109,8 @@ class Requests:
         if isinstance(event, Accepted):
             self._accept(pending.order.symbol, event)
             return
-        if isinstance(event, Rejected) and event.code == "self_trade":
-            self._ended[event.client_id] = True  # the stream tells of its short life too
         if isinstance(event, Rejected | CancelRefused):
-            self._emit(pending.order.symbol, event)
+            self._refuse(pending.order.symbol, event)
 
     def unsettle(self, pending: Pending, reason: str) -> None:
         """No answer came: it is unsettled, unless the stream has told that a placement rests."""
@@ -144,11 +144,22 @@ class Requests:
                 else:
                     self._accept(told.symbol, event)
             elif told.untraded_prevention and placed is not None and (not placed.answered or placed.unsettled):
-                self.answer(placed, Rejected(client_id, "self_trade", "it would have met an own order"))
+                self._reject(placed, Rejected(client_id, "self_trade", "it would have met an own order"))
             elif isinstance(event, Ended):
                 self._end(told.symbol, event)
             elif isinstance(event, Rejected) and placed is not None:
-                self.answer(placed, event)
+                self._reject(placed, event)
+
+    def _reject(self, placed: Pending, event: Rejected) -> None:
+        """The stream's word for it. The request's reply is still awaited for what it has of the venue's counters."""
+        if not placed.answered or placed.unsettled:
+            placed.answered, placed.unsettled = True, False
+            self._refuse(placed.order.symbol, event)
+
+    def _refuse(self, symbol: str, event: Rejected | CancelRefused) -> None:
+        if isinstance(event, Rejected) and event.code == "self_trade":
+            self._ended[event.client_id] = True  # the stream tells of its short life too
+        self._emit(symbol, event)
 
     def _accept(self, symbol: str, event: Accepted) -> None:
         if event.client_id not in self._accepted and event.client_id not in self._ended:

@@ -34,7 +34,8 @@ ANSWER_MARGIN_S = 0.05
 
 
 class Sender:
-    """One account's placements and cancels. ``rested`` hears of each order that a reply says rests."""
+    """One account's placements and cancels. ``rested`` hears of each order that a reply says rests; over REST at most
+    ``at_once`` are on their way."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Sender:
         requests: Requests,
         reader: ReplyReader,
         rested: Callable[[str], None],
+        at_once: int = CONNECTIONS,
     ) -> None:
         self._clock = clock
         self._server = server
@@ -61,7 +63,7 @@ class Sender:
         self._rested = rested
         self.link: WsLink | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._free = asyncio.Semaphore(at_once)
         self._held: dict[str, Pending] = {}
         self._release: asyncio.TimerHandle | None = None
         self._placed_at_s: float | None = None
@@ -121,7 +123,7 @@ class Sender:
         held, self._held = self._held, {}
         for pending in held.values():
             pending.withdraw = bool
-            if isinstance(pending.order, CancelOrder):
+            if isinstance(pending.order, CancelOrder) and not pending.answered:
                 self._send(pending, wire.CANCEL, wire.cancellation(pending.order))
 
     def _add(self, request: Request, order: NewOrder | CancelOrder) -> Pending:
@@ -137,7 +139,7 @@ class Sender:
     def _send(self, pending: Pending, call: Call, params: Mapping[str, Value]) -> None:
         pending.ticket = self._gate.take(call)
         pending.signed_at_s = self._clock.monotonic()
-        stamped = wire.stamped(params, self._server.now_ms(), self._times.recv_window_ms)
+        stamped = self._stamped(params)
         link = self.link
         if link is None or not link.up:
             self._by_rest(pending, call, stamped)
@@ -150,7 +152,10 @@ class Sender:
                 link.forget(request)
             return not request.handed
 
-        pending.withdraw = withdraw
+        pending.withdraw, pending.let_go = withdraw, partial(link.forget, request)
+
+    def _stamped(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        return wire.stamped(params, self._server.now_ms(), self._times.recv_window_ms)
 
     def _came(self, pending: Pending, call: Call, stamped: Mapping[str, Value], answer: Reply | Lost) -> None:
         """The socket brought a reply, or went down."""
@@ -163,14 +168,22 @@ class Sender:
             self._by_rest(pending, call, stamped)
 
     def _by_rest(self, pending: Pending, call: Call, stamped: Mapping[str, Value]) -> None:
-        self._spawn(self._over_rest(pending, call, self._signer.query(stamped)))
+        self._spawn(self._over_rest(pending, call, stamped))
 
-    async def _over_rest(self, pending: Pending, call: Call, query: str) -> None:
-        """Wait for a free connection, and go unless the venue came to want quiet meanwhile."""
+    async def _over_rest(self, pending: Pending, call: Call, stamped: Mapping[str, Value]) -> None:
+        """Wait for a free connection, and go unless the venue came to want quiet meanwhile.
+
+        A cancel is stamped when it leaves, or the last of hundreds would come too late. A placement keeps its stamp: by
+        it everybody knows until when it may appear.
+        """
         try:
             async with self._free:
                 if self._gate.held_s(placing=pending.request is Request.PLACE) or pending.answered:
                     raise Lost("the venue wanted quiet before it could be sent", handed=False)
+                if pending.request is Request.CANCEL:
+                    pending.signed_at_s = self._clock.monotonic()
+                    stamped = self._stamped(stamped)
+                query = self._signer.query(stamped)
                 reply = await self._rest.ask(call, query, self._times.landing_time_s)
             self._replied(pending, reply)
         except Lost as lost:
@@ -196,6 +209,7 @@ class Sender:
     def _given_up(self, pending: Pending) -> None:
         if pending.ticket is not None:
             self._gate.lose(pending.ticket)
+        pending.let_go()
         self._requests.forget(pending)
 
     def _lost(self, pending: Pending, lost: Lost) -> None:

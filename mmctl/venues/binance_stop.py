@@ -21,7 +21,7 @@ from mmctl.errors import VenueError, VenueRefused, VenueUnreachable
 from mmctl.ports import Balances, Clock, Listing
 from mmctl.venues.binance_clock import BinanceTimes, ServerClock
 from mmctl.venues.binance_gate import RateGate
-from mmctl.venues.binance_http import StreamLink
+from mmctl.venues.binance_http import CHANGES_AT_ONCE, StreamLink
 from mmctl.venues.binance_reads import Reads
 from mmctl.venues.binance_replies import ReplyReader
 from mmctl.venues.binance_requests import Requests
@@ -80,8 +80,9 @@ class BinanceStopVenue:
         )  # fmt: skip
         reader = ReplyReader(signer, {}, self._reads.clock_words)
         self._sender = Sender(
-            clock, server, self._gate, self._link, signer, times, self._reads, self._requests, reader, lambda _: None
-        )
+            clock, server, self._gate, self._link, signer, times, self._reads, self._requests, reader,
+            lambda _: None, CHANGES_AT_ONCE,
+        )  # fmt: skip
         self._under_way: set[str] = set()
         self._one_by_one: set[str] = set()
         """Symbols in which the bulk cancel did not do it."""

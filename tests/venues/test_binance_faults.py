@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from mmctl.core.events import (
     Accepted,
+    CancelRefused,
     Ended,
     Gap,
     Rejected,
@@ -99,6 +100,42 @@ async def test_what_the_stream_tells_settles_a_placement_whose_reply_is_lost(scr
     assert [type(event) for event in session.of(rests.client_id)] == [Accepted]
     assert [type(event) for event in session.of(late.client_id)] == [Unsettled, Accepted]
     assert [type(event) for event in session.of(ended.client_id)] == [Ended]
+
+
+@pytest.mark.parametrize(
+    "told", [{"x": "REJECTED", "X": "REJECTED"}, {"x": "TRADE_PREVENTION", "X": "EXPIRED_IN_MATCH"}]
+)
+async def test_a_reply_that_never_comes_is_not_waited_for_beyond_the_landing_time(
+    script: Script, open_venue: Open, told: Params
+) -> None:
+    session = await open_venue()
+    script.on["order.place"] = lambda _: SILENCE
+    order = session.new(Side.BUY, "1")
+    session.venue.submit([order], [])
+    await session.until(lambda: script.count("order.place") == 1)
+    await script.tell(new_report(order_shape({"newClientOrderId": order.client_id}), **told))
+    await session.until(lambda: bool(session.of(order.client_id)))
+    assert [type(event) for event in session.of(order.client_id)] == [Rejected]
+    await session.until(lambda: not any(session.venue._gate.ledger._in_flight.values()), 3.0)
+    assert not session.venue._links.orders._waiting
+    assert len(session.of(order.client_id)) == 1
+
+
+async def test_cancels_that_were_given_up_in_a_hold_do_not_leave_after_it(script: Script, open_venue: Open) -> None:
+    session = await open_venue(times=times(request_timeout_s=0.3))
+    first, second = session.bids(2)
+    await session.place(first, second)
+    now_ms = script.now_ms()
+    data = {"serverTime": now_ms, "retryAfter": now_ms + 700}
+    script.on["openOrders.status"] = lambda _: refused(-1003, "Too many.", 429, headers={"Retry-After": "1"}, data=data)
+    with pytest.raises(VenueUnreachable):
+        await session.venue.open_orders(SYMBOL)
+    await session.cancel(first)
+    assert [type(event) for event in session.cancel_answers(first.client_id)] == [CancelRefused]
+    await asyncio.sleep(session.venue.hold_s - 0.2)
+    await session.cancel(second)
+    assert [type(event) for event in session.cancel_answers(second.client_id)] == [Ended]
+    assert script.count("order.cancel") == 1
 
 
 async def test_a_stream_that_was_cut_comes_back_and_a_gap_is_told(script: Script, open_venue: Open) -> None:
