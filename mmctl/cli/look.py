@@ -10,8 +10,8 @@ from mmctl.cli.options import Output, note, say
 from mmctl.core.order import Layer, Order, Quote
 from mmctl.core.report import BookShown, Planned, Refusal, Report, Wanted
 from mmctl.engine.cycle import observe
-from mmctl.engine.guard import adopt
 from mmctl.engine.pair import Pair
+from mmctl.engine.recovery import adopt
 from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_VENUE, NoBook, NoKeys, VenueError
 from mmctl.ports import Feed
 from mmctl.views import jsonlines, text

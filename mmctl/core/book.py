@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+from hashlib import blake2b
 from operator import gt, lt
 from typing import NamedTuple
 
@@ -101,6 +102,12 @@ class Book:
                 f" >= best ask {self.price(self.asks[0].price)}"
             )
         return None
+
+    def digest(self) -> str:
+        """16 hex digits that tell this book from any other: of its time, its scales and every level."""
+        sides = "|".join(",".join(f"{price}:{qty}" for price, qty in side) for side in (self.bids, self.asks))
+        text = f"{self.ts_ms}|{self.price_decimals}|{self.qty_decimals}|{sides}"
+        return blake2b(text.encode(), digest_size=8).hexdigest()
 
     def price(self, scaled: int) -> Decimal:
         """A price of this book in quote currency."""

@@ -8,7 +8,7 @@ ends are final. Position is what fills add up to; nothing else moves it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import inf
@@ -89,7 +89,7 @@ class Ledger:
     def __init__(self, instrument: Instrument, landing_time_s: float) -> None:
         self.instrument = instrument
         self.position = Decimal(0)
-        """Base currency bought less sold since this ledger began."""
+        """Base currency bought less sold since this ledger began, or since the runs did that it goes on from."""
         self._landing_time_s = landing_time_s
         self._live: dict[str, _Entry] = {}
         self._ended: OrderedDict[str, _Entry] = OrderedDict()
@@ -109,6 +109,16 @@ class Ledger:
         if self._entry(order.client_id) is not None:
             raise ValueError(f"client order id {order.client_id} was used before")
         self._live[order.client_id] = _Entry(order, changed_at_s=now_s)
+
+    def remember(self, order: Order, trades: Mapping[str, Decimal], now_s: float, *, accepted: bool) -> None:
+        """An order of an earlier run of which nobody heard the end: it counts as live until the venue says otherwise.
+
+        ``trades`` are its fills that are in the position already, by trade id, in base currency; ``accepted`` says
+        whether the venue was heard to have taken it.
+        """
+        traded = sum(trades.values(), Decimal(0))
+        known = replace(order, state=State.UNKNOWN, filled=self.instrument.lots(traded))
+        self._live[order.client_id] = _Entry(known, dict(trades), traded=traded, accepted=accepted, changed_at_s=now_s)
 
     def cancel_sent(self, client_id: str, now_s: float) -> None:
         """A cancel of a live order was handed over."""

@@ -62,5 +62,5 @@ async def watch_basis(pair: Pair) -> None:
             pair.over("basis")
         elif orders := pair.cancellable(None):
             pair.trouble("basis", wrong.detail, f"cancelling {len(orders)} orders", kind=wrong.reason)
-            pair.cancel(orders)
+            pair.cancel(orders, wrong.reason)
         await pair.clock.sleep(MEASURE_EVERY_S if measured else MEASURE_RETRY_S)

@@ -13,18 +13,24 @@ from mmctl.core.order import State
 
 
 class Batch:
-    """Placements and cancels that left together."""
+    """Placements and cancels of one turn; most often they leave together."""
 
-    def __init__(self, places: Iterable[str], cancels: Iterable[str]) -> None:
-        self._open: set[tuple[Request, str]] = {(Request.PLACE, client_id) for client_id in places}
-        self._open |= {(Request.CANCEL, client_id) for client_id in cancels}
+    def __init__(self, places: Iterable[str] = (), cancels: Iterable[str] = ()) -> None:
+        self._open: set[tuple[Request, str]] = set()
         self._answered = asyncio.Event()
         self.placed = 0
         self.cancelled = 0
         self.unknown = 0
         self.rejections: list[Rejected] = []
-        if not self._open:
-            self._answered.set()
+        self._answered.set()
+        self.add(places, cancels)
+
+    def add(self, places: Iterable[str], cancels: Iterable[str]) -> None:
+        """These leave now, and will be answered."""
+        self._open |= {(Request.PLACE, client_id) for client_id in places}
+        self._open |= {(Request.CANCEL, client_id) for client_id in cancels}
+        if self._open:
+            self._answered.clear()
 
     @property
     def unanswered(self) -> list[tuple[Request, str]]:

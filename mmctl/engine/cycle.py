@@ -77,7 +77,7 @@ async def _hold_back(pair: Pair, feed: Feed, state: LayerState, hold: Hold) -> N
     detail = f"{hold.detail}; cancelling {len(orders)} orders" if orders else hold.detail
     pair.skip(layer, hold.reason, detail)
     if orders:
-        await settle(pair, pair.cancel(orders))
+        await settle(pair, pair.cancel(orders, hold.reason))
 
 
 async def _left_behind(pair: Pair, feed: Feed, state: LayerState) -> list[Order]:
@@ -121,9 +121,10 @@ async def _round(
         layer, book, pair.ledger.live(), pair.room(), forced=forced, refreshes=state.refreshes + forced
     )
     decided_s = pair.clock.monotonic()
-    cancels = [wanted.order for wanted in decision.plan.cancel]
-    sent = pair.gate.send(layer, decision.plan.place, cancels, decided_at_s=started_s)
-    pair.track(sent.batch)
+    book_line = _book_line(pair, book)
+    entry = pair.desk.scribe.decided(pair.spec.symbol, pair.instrument, state.rounds + 1, decision, book_line)
+    plan = decision.plan
+    sent = await pair.gate.send(layer, plan.place, plan.cancel, decided_at_s=started_s, decision=entry)
     await settle(pair, sent.batch)
     ended_s = pair.clock.monotonic()
     if not follow_up:
@@ -142,7 +143,7 @@ async def _round(
             round=state.rounds,
             forced=forced,
             follow_up=follow_up,
-            book=_book_line(pair, book),
+            book=book_line,
             instrument=pair.instrument,
             target=decision.target,
             keep=decision.plan.keep,

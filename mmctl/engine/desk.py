@@ -12,7 +12,8 @@ from mmctl.core.instrument import Instrument
 from mmctl.core.order import Layer, Side, encode_own_id
 from mmctl.core.report import Faulted, Report
 from mmctl.core.risk import Room
-from mmctl.ports import Clock, Venue
+from mmctl.engine.scribe import Scribe
+from mmctl.ports import Clock, Journal, Venue
 
 
 class PairEvents(Protocol):
@@ -28,11 +29,11 @@ class PairEvents(Protocol):
 class AccountDesk:
     """Owns what all pairs of one account share. Its listener is the only way in for the venue's events."""
 
-    def __init__(self, venue: Venue, clock: Clock, report: Callable[[Report], None]) -> None:
+    def __init__(self, venue: Venue, clock: Clock, report: Callable[[Report], None], journal: Journal) -> None:
         self.venue = venue
         self.clock = clock
         self.report = report
-        self.epoch = 0
+        self.scribe = Scribe(journal, clock, venue)
         self.unread = ""
         """Why the account cannot be read, where a mock stands in for it in a verb that only looks."""
         self._budget = Budget()
@@ -41,6 +42,15 @@ class AccountDesk:
         self._balances_asked_s = -inf
         self._told_meanwhile: list[dict[str, Balance]] = []
         venue.listen(self._on_event)
+
+    @property
+    def epoch(self) -> int:
+        """This engine's, 0 before it has one."""
+        return self.scribe.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.scribe.epoch = epoch
 
     def register(self, symbol: str, pair: PairEvents) -> None:
         """Send the events of ``symbol`` to ``pair``."""

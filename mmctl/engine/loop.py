@@ -20,16 +20,10 @@ from mmctl.engine.basis import measure, watch_basis
 from mmctl.engine.batch import Batch
 from mmctl.engine.cycle import ANSWER_GRACE_S, READ_DEADLINE_S, settle, turn
 from mmctl.engine.desk import AccountDesk
-from mmctl.engine.guard import (
-    adopt,
-    compare_now_and_then,
-    read_ahead,
-    settle_unknown,
-    watch_answers,
-    watch_book,
-    watch_halts,
-)
+from mmctl.engine.guard import read_ahead, watch_answers, watch_book, watch_halts
 from mmctl.engine.pair import Pair
+from mmctl.engine.reconcile import compare_now_and_then, settle_unknown
+from mmctl.engine.recovery import look_outside, recover
 from mmctl.engine.sweep import CANCEL_AGAIN_S, Scope, Sweeper, Swept
 from mmctl.errors import MmctlError
 from mmctl.ports import Clock, Feed
@@ -85,15 +79,20 @@ class Engine:
             pair.gate.stopping = True
 
     async def prepare(self, next_epoch: Callable[[AccountDesk, int], int]) -> None:
-        """Read balances, adopt the venue's own open orders, and take an epoch above all that were seen.
+        """Read balances, take up what earlier runs left, and take an epoch above all that were seen.
 
-        Raises ``VenueError`` where that cannot be read, ``StateUnreadable`` where no epoch can be had.
+        Raises ``VenueError`` where the venue cannot be read, ``StateUnreadable`` where the journal cannot, or where no
+        epoch can be had.
         """
         for desk in self._desks:
-            adopting = asyncio.gather(*(adopt(pair) for pair in self.pairs if pair.desk is desk))
-            limited = [measure(pair) for pair in self.pairs if pair.desk is desk and pair.spec.limits is not None]
-            _, seen, _ = await asyncio.gather(desk.refresh_balances(), adopting, asyncio.gather(*limited))
+            pairs = [pair for pair in self.pairs if pair.desk is desk]
+            recovering = asyncio.gather(*(recover(pair) for pair in pairs))
+            limited = [measure(pair) for pair in pairs if pair.spec.limits is not None]
+            _, seen, _, _ = await asyncio.gather(
+                desk.refresh_balances(), recovering, asyncio.gather(*limited), look_outside(desk, pairs)
+            )
             desk.epoch = next_epoch(desk, max(seen, default=0))
+            desk.scribe.started([pair.spec.symbol for pair in pairs])
 
     async def run(self, limits: Limits) -> None:
         """Quote until ``limits`` or cancellation; ``stop`` is to follow in either case."""
@@ -125,13 +124,16 @@ class Engine:
         Returns how each account's sweep ended; nothing with ``leave_orders``.
         """
         self.place_no_more()
+        swept: dict[AccountDesk, Swept] = {}
         try:
-            if leave_orders:
-                return {}
-            sweeps = (self._sweep(desk, deadline_s) for desk in self._desks)
-            swept = await asyncio.gather(*sweeps, return_exceptions=True)
-            return dict(zip(self._desks, map(_told, swept), strict=True))
+            if not leave_orders:
+                sweeps = (self._sweep(desk, deadline_s) for desk in self._desks)
+                results = await asyncio.gather(*sweeps, return_exceptions=True)
+                swept = dict(zip(self._desks, map(_told, results), strict=True))
+            return swept
         finally:
+            for desk in self._desks:
+                desk.scribe.ended([pair.spec.symbol for pair in self.pairs if pair.desk is desk], swept.get(desk))
             for task in self._guards:
                 task.cancel()
             await asyncio.gather(*self._guards, return_exceptions=True)
@@ -165,7 +167,7 @@ class Engine:
         batches = []
         for pair in pairs:
             orders = pair.cancellable(None, at_any_cost=True)
-            batch = pair.cancel(orders)
+            batch = pair.cancel(orders, "stop")
             sweeper.asked([client_id for _, client_id in batch.unanswered])
             batches.append(batch)
             pair.doubts.set()
@@ -231,7 +233,7 @@ class Engine:
             state.last_alert = _kind(error)
         pair.compare_wanted.set()
         pair.doubts.set()
-        return pair.cancel(orders)
+        return pair.cancel(orders, "fault")
 
 
 def _told(swept: Swept | BaseException) -> Swept:

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from mmctl.core.decide import PairDecider
 from mmctl.core.events import OrderEvent, Unsettled
-from mmctl.core.freshness import BookAge
+from mmctl.core.freshness import BookAge, Stale
 from mmctl.core.instrument import Instrument
 from mmctl.core.ledger import Change, Ledger
 from mmctl.core.limits import FillRate, exposure_room
@@ -102,8 +102,8 @@ class Pair:
         self.report = report
         self.decider = PairDecider(spec, instrument)
         self.ledger = Ledger(instrument, desk.venue.landing_time_s)
-        self.gate = SendGate(spec, self.ledger, desk, latch)
         self.age = BookAge(spec.frozen_after_s, desk.clock.monotonic())
+        self.gate = SendGate(spec, self.ledger, desk, latch, stale=self.stale, track=self.track)
         self.layers = {layer.layer: LayerState(layer) for layer in spec.layers}
         self.totals = Totals()
         self.foreign = 0
@@ -114,6 +114,10 @@ class Pair:
         """Set when the ledger has to be compared with the venue's listing."""
         self.trades_missed = False
         """Whether the venue's stream had a gap, so that its trades have to be read."""
+        self.trades_read_to: str | None = None
+        """The newest trade up to which the venue's own list of them was read; ``None`` before the first."""
+        self.trades_due_s = desk.clock.monotonic()
+        """When that list is read again though nothing seems to be missing."""
         self.balances_in_doubt = False
         """Whether the venue refused for want of a balance that it had told of."""
         self.orders_sent = asyncio.Event()
@@ -132,6 +136,10 @@ class Pair:
     @property
     def clock(self) -> Clock:
         return self.desk.clock
+
+    def stale(self, layer: Layer) -> Stale | None:
+        """Why the newest book is not good enough for ``layer`` now, or ``None``."""
+        return self.age.stale(self.layers[layer].spec.quote_timeout_s, self.clock.wall_ms(), self.clock.monotonic())
 
     def room(self) -> Room:
         """What this pair may place now."""
@@ -163,6 +171,7 @@ class Pair:
         """Tell a fault, and what is done about it."""
         self.totals.faults += 1
         self.totals.last_fault = f"{kind}: {detail}"
+        self.desk.scribe.faulted(self.spec.symbol, kind, detail, action)
         self.report(Faulted(self.spec.name, self.clock.wall_ms(), kind, detail, action))
 
     def trouble(self, name: str, detail: str, action: str, *, kind: str = "") -> None:
@@ -195,19 +204,18 @@ class Pair:
             and (at_any_cost or order.state is State.OPEN)
         ]
 
-    def cancel(self, orders: list[Order]) -> Batch:
-        """Cancel ``orders`` at once; nothing holds a cancel up.
+    def cancel(self, orders: list[Order], reason: str) -> Batch:
+        """Cancel ``orders`` at once, because of ``reason`` (a short word); nothing holds a cancel up.
 
         Where the venue's adapter does not take them their fate is unknown, asked for, and told once.
         """
         try:
-            batch = self.gate.cancel(orders)
+            batch = self.gate.cancel(orders, reason)
         except Exception as error:  # noqa: BLE001 - saves whoever cancels, who has other orders to see to
             self.trouble("cancel", f"{type(error).__name__}: {error}", "asking for the orders' fate")
             self.doubts.set()
-            return Batch((), ())
+            return Batch()
         self.over("cancel")
-        self.track(batch)
         return batch
 
     def on_event(self, event: OrderEvent) -> None:
@@ -217,6 +225,7 @@ class Pair:
             batch.take(event)
         if change is None:
             return
+        self.desk.scribe.told(self.spec.symbol, self.instrument, event, change)
         if change.order is None:
             if not self.superseded(event.client_id):
                 self.strangers.setdefault(event.client_id, self.clock.monotonic())
@@ -263,7 +272,7 @@ class Pair:
         if change.appeared:
             self.orders_sent.set()
         if change.appeared and change.before is not None and order.cancel is not CancelState.SENT:
-            self.cancel([order])
+            self.cancel([order], "appeared")
         if _is_in_doubt(order) and not (change.before is not None and _is_in_doubt(change.before)):
             self.doubts.set()
         if order.state in (State.NEVER_LANDED, State.GONE) and change.before is not None and change.before.is_live:

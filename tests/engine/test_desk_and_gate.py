@@ -12,6 +12,8 @@ import pytest
 from mmctl.bootstrap import coarser
 from mmctl.core.events import Accepted, Balance, BalancesChanged, Gap
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Quote, Side, State, decode_own_id
+from mmctl.core.report import Wanted
+from mmctl.engine.cycle import observe
 from mmctl.ports import Balances
 
 from .world import VIRTUAL, D, World, both, far, instrument, make_world, near, now_s, pair_spec, prepare, quoting
@@ -98,9 +100,9 @@ async def test_the_gate_reserves_for_each_order_of_a_batch(state_dir: Path) -> N
     world = make_world(state_dir)
     world.venue.deposit("USDT", D(150) - D(10) ** 9)
     await prepare(world)
+    await observe(world.pair, world.feed)
     quotes = [Quote(Layer.NEAR, Side.BUY, 9900 - step, 1000, step + 1) for step in range(3)]
-    sent = world.pair.gate.send(Layer.NEAR, quotes, [], decided_at_s=now_s())
-    world.pair.track(sent.batch)
+    sent = await world.pair.gate.send(Layer.NEAR, quotes, [], decided_at_s=now_s())
     assert len(sent.placed) == 1
     assert [one.reason for one in sent.refused] == ["balance", "balance"]
     await asyncio.sleep(0.1)
@@ -113,8 +115,9 @@ async def test_the_gate_reserves_for_each_order_of_a_batch(state_dir: Path) -> N
 async def test_what_holds_an_engine_lets_cancels_pass(state_dir: Path, hold: str) -> None:
     world = make_world(state_dir)
     await prepare(world)
+    await observe(world.pair, world.feed)
     quote = Quote(Layer.NEAR, Side.BUY, 9900, 1000, 1)
-    first = world.pair.gate.send(Layer.NEAR, [quote], [], decided_at_s=now_s())
+    first = await world.pair.gate.send(Layer.NEAR, [quote], [], decided_at_s=now_s())
     await asyncio.sleep(0.1)
     if hold == "stopping":
         world.pair.gate.stopping = True
@@ -123,8 +126,9 @@ async def test_what_holds_an_engine_lets_cancels_pass(state_dir: Path, hold: str
     order = world.pair.ledger.find(first.placed[0].client_id)
     assert order is not None
     assert order.state is State.OPEN
-    second = world.pair.gate.send(Layer.NEAR, [quote._replace(price=9800)], [order], decided_at_s=now_s())
-    world.pair.track(second.batch)
+    second = await world.pair.gate.send(
+        Layer.NEAR, [quote._replace(price=9800)], [Wanted(order, "price")], decided_at_s=now_s()
+    )
     assert second.placed == ()
     assert [one.reason for one in second.refused] == [hold]
     await asyncio.sleep(0.1)
@@ -136,8 +140,8 @@ async def test_what_holds_an_engine_lets_cancels_pass(state_dir: Path, hold: str
 async def test_a_send_of_nothing_sends_nothing(state_dir: Path) -> None:
     world = make_world(state_dir)
     await prepare(world)
-    assert await world.pair.gate.send(Layer.NEAR, [], [], decided_at_s=now_s()).batch.answered(0.1)
-    assert await world.pair.gate.cancel([]).answered(0.1)
+    assert await (await world.pair.gate.send(Layer.NEAR, [], [], decided_at_s=now_s())).batch.answered(0.1)
+    assert await world.pair.gate.cancel([], "test").answered(0.1)
     assert not world.venue.sent
     await world.venue.close()
 

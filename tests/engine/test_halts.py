@@ -194,8 +194,8 @@ async def test_an_old_decision_places_nothing(state_dir: Path) -> None:
         world.move("100.05")
         send = world.pair.gate.send
 
-        def late(*args: object, decided_at_s: float) -> object:
-            return send(*args, decided_at_s=decided_at_s - 1.01)  # type: ignore[arg-type]
+        def late(*args: object, decided_at_s: float, **more: object) -> object:
+            return send(*args, decided_at_s=decided_at_s - 1.01, **more)  # type: ignore[arg-type]
 
         world.pair.gate.send = late  # type: ignore[method-assign, assignment]
         await asyncio.sleep(1)

@@ -13,8 +13,8 @@ from mmctl.core.order import Layer, Side
 from mmctl.core.report import RoundDone, Skipped
 from mmctl.core.spec import PairSpec
 from mmctl.engine.cycle import READ_DEADLINE_S
-from mmctl.engine.guard import COMPARE_EVERY_S
 from mmctl.engine.loop import STAGGER_S, Engine, Limits
+from mmctl.engine.reconcile import COMPARE_EVERY_S
 from mmctl.errors import FeedUnreachable
 from mmctl.ports import Listing
 

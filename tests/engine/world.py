@@ -33,6 +33,8 @@ from mmctl.engine.sweep import Swept
 from mmctl.ports import Feed, HaltScope, Listing
 from mmctl.venues.mock import MockOptions, MockVenue
 
+from .notebook import Notebook
+
 D = Decimal
 VIRTUAL = pytest.mark.looptime(noop_cycles=0)
 """Virtual time; nothing here waits for anything real."""
@@ -274,6 +276,7 @@ class World:
     latch: FileHaltLatch
     engine: Engine
     desk: AccountDesk
+    journal: Notebook
     reports: list[tuple[float, Report]] = field(default_factory=list)
     running: asyncio.Task[None] | None = None
 
@@ -382,12 +385,13 @@ def make_world(
     def report(one: Report) -> None:
         reports.append((now_s(), one))
 
-    desk = AccountDesk(venue, clock, report)
+    journal = Notebook()
+    desk = AccountDesk(venue, clock, report, journal)
     pairs = [Pair(spec, venue._exchange.instruments[spec.symbol], desk, latch, report) for spec in specs]
     if isinstance(made_feed, FakeFeed):
         for spec in specs:
             venue.observe(spec.symbol, made_feed.book(spec.follow))
-    return World(clock, made_feed, venue, latch, Engine(pairs, made_feed, clock), desk, reports)
+    return World(clock, made_feed, venue, latch, Engine(pairs, made_feed, clock), desk, journal, reports)
 
 
 async def prepare(world: World) -> None:
