@@ -20,11 +20,13 @@ from mmctl.core.spec import PairSpec, Strategy
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.epoch import next_epoch
 from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.journal import SqliteJournal, journal_path
 from mmctl.engine.loop import Engine
+from mmctl.engine.no_journal import NoJournal
 from mmctl.engine.pair import Pair
 from mmctl.errors import NoKeys, UsageError, VenueUnreachable
 from mmctl.markets import MOCK, has_adapter
-from mmctl.ports import Clock, Feed, Venue
+from mmctl.ports import Clock, Feed, Journal, Venue
 from mmctl.profile_spec import AccountSpec, Profile
 from mmctl.settings import binance_mode, binance_urls, credentials, key_prefix
 from mmctl.wire.binance_urls import BinanceUrls
@@ -230,11 +232,16 @@ def _levels_wanted(specs: Sequence[PairSpec]) -> int:
 
 @asynccontextmanager
 async def open_pairs(
-    setup: Setup, choice: VenueChoice, report: Callable[[Report], None], note: Callable[[str], None]
+    setup: Setup,
+    choice: VenueChoice,
+    report: Callable[[Report], None],
+    note: Callable[[str], None],
+    journal: Journal | None = None,
 ) -> AsyncIterator[tuple[Feed, list[Pair]]]:
     """The feed and the pairs on their open venues; leaving lets go of sockets and tasks, not of orders.
 
-    ``note`` is given lines that the operator should read first. Raises ``UsageError`` or ``VenueError``.
+    Without a ``journal`` nothing can be placed through these pairs: they are to be looked at. ``note`` is given lines
+    that the operator should read first. Raises ``UsageError`` or ``VenueError``.
     """
     async with AsyncExitStack() as stack:
         feed = make_feed(setup)
@@ -242,7 +249,7 @@ async def open_pairs(
         latch = FileHaltLatch(setup.state_dir)
         pairs: list[Pair] = []
         async for opened in choice(setup, feed, stack):
-            desk = AccountDesk(opened.venue, setup.clock, report)
+            desk = AccountDesk(opened.venue, setup.clock, report, NoJournal() if journal is None else journal)
             desk.unread = opened.unread
             for spec in opened.pairs:
                 instrument = coarser(await opened.venue.instrument(spec.symbol), spec)
@@ -256,11 +263,14 @@ async def open_pairs(
 async def open_engine(
     setup: Setup, choice: VenueChoice, report: Callable[[Report], None], note: Callable[[str], None]
 ) -> AsyncIterator[Engine]:
-    """An engine that is ready to run: own orders adopted, an epoch taken. Its orders are the caller's to stop.
+    """An engine that is ready to run: what was left taken up, an epoch taken. Its orders are the caller's to stop.
 
-    Raises as ``open_pairs``, and ``StateUnreadable`` where no epoch can be had.
+    Raises as ``open_pairs``, and ``StateUnreadable`` where the journal cannot be used, or no epoch can be had.
     """
-    async with open_pairs(setup, choice, report, note) as (feed, pairs):
+    async with AsyncExitStack() as stack:
+        journal = SqliteJournal(journal_path(setup.state_dir))
+        stack.push_async_callback(journal.close)
+        feed, pairs = await stack.enter_async_context(open_pairs(setup, choice, report, note, journal))
         made = Engine(pairs, feed, setup.clock)
         await made.prepare(partial(_take_epoch, setup))
         yield made
@@ -314,7 +324,9 @@ async def _mock_venue(
         taker_fee_bps=mock.taker_fee_bps,
     )
     instruments = {spec.symbol: _mock_instrument(spec, mock.open_order_cap, filters.get(spec.symbol)) for spec in specs}
-    venue = MockVenue(setup.clock, instruments, mock.balances or {}, options, account=account)
+    # An account that ends with this process is nobody's from an earlier one, whatever its name.
+    once = f"{os.getpid()}-{setup.clock.wall_ms()}"
+    venue = MockVenue(setup.clock, instruments, mock.balances or {}, options, account=account, user_id=once)
     stack.push_async_callback(venue.close)
     await venue.open()
     world = MockWorld(venue, feed, setup.clock, specs, fund=mock.balances is None)

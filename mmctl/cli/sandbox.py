@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,12 +120,15 @@ def _options(
         if symbol not in specs:
             raise UsageError(f"--recording {text}: {symbol} is not one of --symbols", ", ".join(specs))
         played[symbol] = (*played.get(symbol, ()), path)
+    # A sandbox that is started anew has new accounts, whose numbers nobody has seen before.
+    started_s = int(time.time())
+    accounts = [replace(one, uid=started_s * 10_000 + one.uid) for one in funded(STANDARD_ACCOUNTS, specs.values())]
     return SandboxOptions(
         port=EXCHANGE_PORT if port is None else port,
         control_port=CONTROL_PORT if port is None else port + 1 if port else 0,
         seed=seed,
         symbols=tuple(specs.values()),
-        accounts=funded(STANDARD_ACCOUNTS, specs.values()),
+        accounts=tuple(accounts),
         market=MarketKind(market),
         recordings=played,
         limits=limits,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mmctl import __version__
 from mmctl.core.decide import Decision
 from mmctl.core.entries import Entry, Kind, Plain, Recalled
 from mmctl.core.events import (
@@ -77,7 +76,7 @@ class Scribe:
     def started(self, symbols: Sequence[str]) -> None:
         """This engine begins, with its epoch."""
         for symbol in symbols:
-            self.note(self._entry(Kind.START, symbol, {"epoch": self.epoch, "version": __version__}))
+            self.note(self._entry(Kind.START, symbol, {"epoch": self.epoch, "mode": self._venue.mode}))
 
     def ended(self, symbols: Sequence[str], swept: Swept | None) -> None:
         """This engine ends, with the receipt of its sweep (``None``: own orders were left standing).

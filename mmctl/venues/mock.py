@@ -29,7 +29,6 @@ class MockVenue:
     """A venue inside this process; see ``mmctl.ports.Venue`` for what each method promises."""
 
     mode = "mock"
-    user_id: str | None = None
 
     def __init__(
         self,
@@ -40,9 +39,11 @@ class MockVenue:
         *,
         name: str = "mock",
         account: str = "main",
+        user_id: str | None = None,
     ) -> None:
         self.name = name
         self.account = account
+        self.user_id = user_id
         self.landing_time_s = options.landing_time_s
         self.request_timeout_s = options.request_timeout_s
         self._clock = clock

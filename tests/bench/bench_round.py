@@ -19,7 +19,7 @@ from statistics import median
 from sandbox_beside import Beside, binance_on, engine_on, faults_into, sandbox_beside, setup_beside
 
 from mmctl.core.order import Layer, Order, Quote
-from mmctl.core.report import Report, RoundDone
+from mmctl.core.report import Report, RoundDone, Wanted
 from mmctl.engine.basis import measure
 from mmctl.engine.cycle import settle, turn
 from mmctl.engine.pair import Pair
@@ -62,10 +62,10 @@ async def one_by_one(pair: Pair) -> list[float]:
     live = [order for order in pair.ledger.live() if order.layer is Layer.NEAR]
     times: list[float] = []
     for order in live:
-        for places, cancels in (([], [order]), ([_again(order)], [])):
+        requests: tuple[tuple[list[Quote], list[Wanted]], ...] = (([], [Wanted(order, "bench")]), ([_again(order)], []))
+        for places, cancels in requests:
             began = time.perf_counter()
-            sent = pair.gate.send(Layer.NEAR, places, cancels, decided_at_s=pair.clock.monotonic())
-            pair.track(sent.batch)
+            sent = await pair.gate.send(Layer.NEAR, places, cancels, decided_at_s=pair.clock.monotonic())
             await settle(pair, sent.batch)
             times.append((time.perf_counter() - began) * 1000)
             if sent.batch.placed + sent.batch.cancelled != 1:

@@ -19,6 +19,7 @@ import aiohttp
 from mmctl.bootstrap import Opened, Setup, VenueChoice, open_pairs
 from mmctl.clock import SystemClock
 from mmctl.core.report import Faulted, Report
+from mmctl.engine.journal import SqliteJournal, journal_path
 from mmctl.engine.loop import Engine
 from mmctl.ports import Feed
 from mmctl.profile import load_profile
@@ -127,7 +128,10 @@ async def engine_on(
     setup: Setup, choice: VenueChoice, report: Callable[[Report], None]
 ) -> AsyncIterator[tuple[Engine, Feed]]:
     """An engine that is ready, and its feed, for rounds that a bench takes by itself."""
-    async with open_pairs(setup, choice, report, print) as (feed, pairs):
+    async with AsyncExitStack() as stack:
+        journal = SqliteJournal(journal_path(setup.state_dir))
+        stack.push_async_callback(journal.close)
+        feed, pairs = await stack.enter_async_context(open_pairs(setup, choice, report, print, journal))
         engine = Engine(pairs, feed, setup.clock)
         await engine.prepare(lambda _, seen: max(seen + 1, setup.clock.wall_ms() // 1000))
         try:
