@@ -128,11 +128,14 @@ class Engine:
         try:
             if not leave_orders:
                 sweeps = (self._sweep(desk, deadline_s) for desk in self._desks)
-                results = await asyncio.gather(*sweeps, return_exceptions=True)
-                swept = dict(zip(self._desks, map(_told, results), strict=True))
+                results = dict(zip(self._desks, await asyncio.gather(*sweeps, return_exceptions=True), strict=True))
+                swept = {desk: one for desk, one in results.items() if isinstance(one, Swept)}
+                for one in results.values():  # what ended a sweep has ended no other account's
+                    if isinstance(one, BaseException):
+                        raise one
             return swept
         finally:
-            for desk in self._desks:
+            for desk in dict.fromkeys(pair.desk for pair in self.pairs):
                 desk.scribe.ended([pair.spec.symbol for pair in self.pairs if pair.desk is desk], swept.get(desk))
             for task in self._guards:
                 task.cancel()
@@ -234,13 +237,6 @@ class Engine:
         pair.compare_wanted.set()
         pair.doubts.set()
         return pair.cancel(orders, "fault")
-
-
-def _told(swept: Swept | BaseException) -> Swept:
-    """Raises what ended a sweep, now that it has ended no other account's."""
-    if isinstance(swept, BaseException):
-        raise swept
-    return swept
 
 
 def _kind(error: Exception) -> str:
