@@ -12,7 +12,19 @@ import pytest
 
 from .harness import MMCTL, QUICK, ROOT, Caller, environment, mmctl, quick_profile
 
-VERBS = ("run", "dry-run", "show-book", "diff", "cancel-near", "cancel-all", "resume", "doctor", "sandbox")
+VERBS = (
+    "run",
+    "dry-run",
+    "show-book",
+    "diff",
+    "cancel-near",
+    "cancel-all",
+    "resume",
+    "explain",
+    "journal",
+    "doctor",
+    "sandbox",
+)
 EXAMPLE_CODES = {
     "run": 0,
     "dry-run": 0,
@@ -21,6 +33,8 @@ EXAMPLE_CODES = {
     "cancel-near": 2,  # there are no keys for the venue
     "cancel-all": 2,
     "resume": 0,
+    "explain": 2,  # there is no journal
+    "journal": 2,
     "doctor": 4,  # no sandbox is running
 }
 PLACES = {"REST": "http", "WS": "ws", "STREAM": "ws"}
