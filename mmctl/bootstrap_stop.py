@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mmctl.clock import SystemClock
-from mmctl.engine.sweep import StopVenue
+from mmctl.engine.swept import StopVenue
 from mmctl.errors import UsageError
 from mmctl.markets import has_adapter
 from mmctl.ports import Clock

@@ -63,13 +63,13 @@ NoColorOption = Annotated[bool, typer.Option("--no-color", help="No colours; NO_
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the trace of a fault.")]
 
 
-def duration_s(text: str | None, option: str) -> float | None:
-    """Seconds of ``30s``, ``5m``, ``1h`` or a bare number of seconds. Raises ``UsageError``."""
+def duration_s(text: str | None, option: str, *, zero: bool = False) -> float | None:
+    """Seconds of ``30s``, ``5m``, ``1h`` or a bare number of seconds, ``zero`` too. Raises ``UsageError``."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)?", text.strip())
     seconds = float(found[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[found[2] or "s"] if found else 0.0
-    if seconds <= 0:
+    if seconds <= 0 and not (zero and found):
         raise UsageError(f"{option} {text}: not a time above zero", "write 30s, 5m or 1h")
     return seconds
 

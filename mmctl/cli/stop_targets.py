@@ -27,7 +27,7 @@ class ScopeAsked:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """What the command line asked for; ``layer`` is ``None`` for both."""
+    """What was asked for; ``layer`` is ``None`` for both, ``by`` is who asked where that is not this process's user."""
 
     layer: Layer | None
     scope: ScopeAsked
@@ -35,6 +35,7 @@ class StopAsked:
     halt: bool
     why: str
     include_foreign: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

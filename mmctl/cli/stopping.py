@@ -25,7 +25,10 @@ AccountOption = Annotated[
     str | None, typer.Option("--account", metavar="NAME", help="Account, with --venue.  [default: main]")
 ]
 AllSymbolsOption = Annotated[bool, typer.Option("--all-symbols", help="With --venue: every symbol.")]
-DeadlineOption = Annotated[str, typer.Option("--deadline", metavar="TIME", help="Sweep at most this long.")]
+DeadlineOption = Annotated[
+    str,
+    typer.Option("--deadline", metavar="TIME", help="Sweep at most this long; 0: one look, whose cancels are sent."),
+]
 ForeignOption = Annotated[bool, typer.Option("--include-foreign", help="Cancel orders too that are not mmctl's.")]
 NoHaltOption = Annotated[bool, typer.Option("--no-halt", help="Leave a running engine free to quote again.")]
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, for whoever reads the halt.")]
@@ -102,7 +105,7 @@ def _stop(
     asked = StopAsked(
         layer=layer,
         scope=ScopeAsked(*scope),
-        deadline_s=duration_s(deadline, "--deadline") or 0.0,
+        deadline_s=duration_s(deadline, "--deadline", zero=True) or 0.0,
         halt=halt,
         why=why,
         include_foreign=include_foreign,

@@ -192,10 +192,13 @@ class PairOrders:
 
 @dataclass(frozen=True, slots=True)
 class EngineSeen:
-    """An engine that a stop met; ``state`` is ``acknowledged``, ``dead`` or ``not_reached``."""
+    """An engine that a stop met; ``state`` is ``acknowledged``, ``dead`` or ``not_reached``.
+
+    ``epoch`` is ``None`` where its record cannot be read.
+    """
 
     name: str
-    epoch: int
+    epoch: int | None
     state: str
 
 

@@ -5,10 +5,12 @@ A lock is of an open file, so it ends with its process, however that ends, and e
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,13 +19,21 @@ from urllib.parse import quote
 from mmctl.engine.records import this_machine
 from mmctl.errors import PairHeld, StateUnreadable
 
+LOCK_WAIT_S = 1.0
+"""How long a lock is waited for: whoever holds it has it for some milliseconds, unless it hangs."""
+
+LOCK_TRY_EVERY_S = 0.005
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock ``path``, made with its folder where it is missing. Raises ``OSError`` where that cannot be."""
+    """Hold the lock ``path``, made with its folder where it is missing.
+
+    Raises ``OSError`` where that cannot be, or not in time.
+    """
     descriptor = _opened(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _take(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -36,10 +46,10 @@ def stop_lock(state_dir: Path, venue: str, account: str) -> Path:
 
 @contextmanager
 def sharing(path: Path) -> Iterator[None]:
-    """Hold the lock ``path`` with others, waiting for one that holds it alone. Raises ``OSError``."""
+    """Hold the lock ``path`` with others, waiting a little for one that holds it alone. Raises ``OSError``."""
     descriptor = _opened(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        _take(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
@@ -116,6 +126,20 @@ def _unusable(path: Path, error: OSError) -> StateUnreadable:
     return StateUnreadable(
         f"the lock {path} cannot be had: {error.strerror}", "mend the folder's permissions, or set MMCTL_STATE_DIR"
     )
+
+
+def _take(descriptor: int, how: int) -> None:
+    """Take a lock. Raises ``TimeoutError`` where another process keeps it: one that hangs must hang no other."""
+    ends_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= ends_s:
+                raise TimeoutError(errno.ETIMEDOUT, "another process keeps its lock") from None
+            time.sleep(LOCK_TRY_EVERY_S)
+        else:
+            return
 
 
 def _opened(path: Path) -> int:

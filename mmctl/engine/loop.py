@@ -24,7 +24,8 @@ from mmctl.engine.guard import read_ahead, watch_answers, watch_book, watch_halt
 from mmctl.engine.pair import Pair
 from mmctl.engine.reconcile import compare_now_and_then, settle_unknown
 from mmctl.engine.recovery import look_outside, recover
-from mmctl.engine.sweep import CANCEL_AGAIN_S, Scope, Sweeper, Swept
+from mmctl.engine.sweep import CANCEL_AGAIN_S, Sweeper
+from mmctl.engine.swept import Scope, Swept
 from mmctl.errors import MmctlError
 from mmctl.ports import Clock, Feed
 

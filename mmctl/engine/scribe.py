@@ -26,7 +26,7 @@ from mmctl.core.instrument import Instrument, plain
 from mmctl.core.ledger import Change
 from mmctl.core.order import Order, Quote, TimeInForce
 from mmctl.core.report import BookLine, Wanted
-from mmctl.engine.sweep import Swept
+from mmctl.engine.swept import Swept
 from mmctl.ports import Clock, Journal, Venue
 
 _NAMES: dict[type, str] = {

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Protocol
 
 from mmctl.core.events import CancelRefused, Ended, Event, Seen, Unsettled
-from mmctl.core.instrument import Instrument
-from mmctl.core.order import CancelOrder, Layer, NewOrder, State, decode_own_id
+from mmctl.core.order import CancelOrder, State, decode_own_id
+from mmctl.engine.roll import Roll, nobody
+from mmctl.engine.swept import Scope, StopVenue, Swept
 from mmctl.errors import VenueError, VenueRefused
-from mmctl.ports import Balances, Clock, ForeignOrder, Listing
+from mmctl.ports import Clock, ForeignOrder, Listing
 
 EMPTY_LISTINGS_NEEDED = 2
 LEAST_LOOK_S = 2.0
@@ -24,6 +23,12 @@ LEAST_LOOK_S = 2.0
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+ROLL_EVERY_S = 0.05
+"""How often the engines are asked for while they are waited for."""
+
+MOST_LOOKS_KEPT = 1000
+"""Looks that a receipt has room for; a sweep of a minute makes about a hundred."""
+
 CANCEL_AGAIN_S = 1.0
 """How long a cancel may stay without effect before it is sent again."""
 
@@ -31,66 +36,12 @@ REFUSALS_BELIEVED = 2
 """After so many first looks that were all refused (a wrong key), asking again will not help."""
 
 
-class StopVenue(Protocol):
-    """What a stop needs of a venue: a part of ``mmctl.ports.Venue``, with the same promises."""
-
-    name: str
-    account: str
-    landing_time_s: float
-
-    def listen(self, listener: Callable[[str, Event], None]) -> None: ...
-    async def open(self) -> None: ...
-    async def instrument(self, symbol: str) -> Instrument: ...
-    def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None: ...
-    async def open_orders(self, symbol: str | None) -> Listing: ...
-    async def balances(self) -> Balances: ...
-    async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What is to go: the symbols (all of the account: ``None``), the layer (both: ``None``), and the epochs up to
-    ``newest_epoch`` (all: ``None``). ``foreign``: what is not ours goes too, which is in no layer."""
-
-    symbols: tuple[str, ...] | None
-    layer: Layer | None = None
-    newest_epoch: int | None = None
-    foreign: bool = False
-
-    def covers(self, client_id: str) -> bool:
-        own = decode_own_id(client_id)
-        if own is None or self.layer not in (None, own.layer):
-            return False
-        return self.newest_epoch is None or own.epoch <= self.newest_epoch
-
-
-@dataclass(slots=True)
-class Swept:
-    """How a sweep ended. ``remaining`` is ``None`` where it could not be read; ``unread`` says why."""
-
-    proven: bool = False
-    cancelled: list[str] = field(default_factory=list)
-    remaining: tuple[tuple[str, Seen], ...] | None = None
-    foreign: int | None = None
-    unread: str = ""
-    others: int | None = None
-    """Own orders out of scope: far ones that a near stop leaves alone, those of a younger engine."""
-    late_epochs: set[int] = field(default_factory=set)
-    """Epochs of own orders that came after the first listing: an engine still places."""
-    refusal: str = ""
-    """Why the venue last refused a cancel, other than that it does not know the order."""
-    waited: bool = False
-    """Whether the venue was watched for engines that could not be asked."""
-    first_empty_ms: float | None = None
-    took_ms: float = 0.0
-
-
 class Sweeper:
     """Sweeps one account.
 
     ``quiet`` says that no known engine has a placement without its answer, nor an order that it knows to rest, so
-    that an empty listing cannot be overtaken and is not only late. ``stranger_wait_s`` is for engines that cannot be
-    asked: once an own order was found, the venue must be watched so long before its emptiness proves anything.
+    that an empty listing cannot be overtaken and is not only late. ``roll`` knows the engines of others: until all of
+    them are settled, the venue must be watched for as long as it says before its emptiness proves anything.
     """
 
     def __init__(
@@ -101,7 +52,7 @@ class Sweeper:
         *,
         deadline_s: float,
         quiet: Callable[[], bool] = lambda: True,
-        stranger_wait_s: float = 0.0,
+        roll: Roll | None = None,
         longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
         self._venue = venue
@@ -110,8 +61,10 @@ class Sweeper:
         self._quiet = quiet
         self._started_s = clock.monotonic()
         self._deadline_s = self._started_s + deadline_s
-        self._quiet_from_s = self._started_s
-        self._stranger_wait_s = stranger_wait_s
+        self._watched_from_s = self._started_s
+        self._roll = roll or nobody()
+        self._late: set[int] = set()
+        """Epochs of orders that came while their engine was not settled."""
         self._known: set[str] = set()
         self._looked = False
         self._longest_pause_s = longest_pause_s
@@ -142,30 +95,68 @@ class Sweeper:
         """Sweep until proven empty or the deadline; never raises for what the venue does."""
         empties, pause_s = 0, FIRST_PAUSE_S
         while True:
+            # Before the listing is asked for: what it shows is to be newer than what the engines said.
+            self._roll.call()
+            proof = self._proof()
             found, whole = await self._look()
             self._cancel(found)
-            empties = empties + 1 if self._is_settled(found, whole=whole) else 0
+            empties = empties + 1 if self._is_settled(found, whole=whole) and proof and self._proof() else 0
             left_s = self._deadline_s - self._clock.monotonic()
             if empties >= EMPTY_LISTINGS_NEEDED or left_s <= 0 or self._refused_looks >= REFUSALS_BELIEVED:
                 break
             await self._pause(min(pause_s, left_s) if not empties else 0.0)
             pause_s = min(self._longest_pause_s, 1.5 * pause_s)
-        self.swept.proven = empties >= EMPTY_LISTINGS_NEEDED
-        self.swept.took_ms = self._elapsed_ms()
+        if (
+            empties < EMPTY_LISTINGS_NEEDED and self._unanswered
+        ):  # with a deadline of zero the cancels have only just left
+            await self._until(lambda: not self._unanswered, self._started_s + LEAST_LOOK_S - self._clock.monotonic())
+        self._conclude(proven=empties >= EMPTY_LISTINGS_NEEDED)
         return self.swept
 
+    def _conclude(self, *, proven: bool) -> None:
+        swept, roll = self.swept, self._roll
+        swept.proven = proven
+        swept.proof = self._proof() if proven else "not_proven"
+        swept.engines, swept.not_reached = roll.seen(), roll.not_reached()
+        # What an engine had sent before it acknowledged may have come after the first look: no harm is in that.
+        swept.late_epochs |= {epoch for epoch in self._late if not roll.settled(epoch)}
+        if swept.remaining is not None:
+            swept.remaining = tuple(one for one in swept.remaining if one[1].client_id not in swept.cancelled)
+        swept.took_ms = self._elapsed_ms()
+
+    def _proof(self) -> str:
+        """By what an empty venue would be proven empty now; nothing while somebody may still place."""
+        watched_s = self._clock.monotonic() - self._watched_from_s
+        return self._roll.proof if self._roll.all_settled or watched_s >= self._roll.wait_s else ""
+
     async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than until the last cancel is answered: the venue may be empty then."""
-        if not self._unanswered:
+        """Wait, but no longer than until what is waited for is there: then the venue may be empty, or proven so."""
+        answers, engines = bool(self._unanswered), not self._roll.all_settled
+        if not answers and not engines:
             await self._clock.sleep(seconds)
             return
-        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._answered.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+
+        def is_there() -> bool:
+            if engines:
+                self._roll.call()
+            return (answers and not self._unanswered) or (engines and self._roll.all_settled)
+
+        await self._until(is_there, seconds)
+
+    async def _until(self, is_there: Callable[[], bool], seconds: float) -> None:
+        """Wait at most ``seconds``; an answer of the venue is seen at once, all else now and then."""
+        ends_s = self._clock.monotonic() + seconds
+        while (left_s := ends_s - self._clock.monotonic()) > 0 and not is_there():
+            waits = [
+                asyncio.ensure_future(self._clock.sleep(min(left_s, ROLL_EVERY_S))),
+                asyncio.ensure_future(self._answered.wait()),
+            ]
+            try:
+                await asyncio.wait(waits[: 1 + bool(self._unanswered)], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+                await asyncio.gather(*waits, return_exceptions=True)
 
     def _is_settled(self, found: Sequence[tuple[str, Seen]], *, whole: bool) -> bool:
         """Whether a look that found none proves something; notes when the venue was first seen empty."""
@@ -175,7 +166,7 @@ class Sweeper:
             return False
         if self.swept.first_empty_ms is None:
             self.swept.first_empty_ms = self._elapsed_ms()
-        return self._quiet() and self._clock.monotonic() >= self._quiet_from_s
+        return self._quiet()
 
     async def _look(self) -> tuple[list[tuple[str, Seen]], bool]:
         """Own orders in scope that the venue shows now, and whether that is all of it."""
@@ -187,6 +178,8 @@ class Sweeper:
             if self._scope.covers(seen.client_id)
         ]
         self._note_engines({seen.client_id for _, seen in found}, whole=not unread)
+        if len(self.swept.looks) < MOST_LOOKS_KEPT:
+            self.swept.looks.append((round(self._elapsed_ms()), None if unread else len(found)))
         self.swept.unread = unread
         self.swept.remaining = None if unread else tuple(found)
         self.swept.foreign = None if unread else sum(len(listing.foreign) for listing in listings)
@@ -220,15 +213,14 @@ class Sweeper:
         return listings, unread
 
     def _note_engines(self, shown: set[str], *, whole: bool) -> None:
-        """Orders that the first whole look did not show come from an engine that still places."""
-        if shown and self._stranger_wait_s and not self.swept.waited:
-            self.swept.waited = True
-            self._quiet_from_s = self._started_s + self._stranger_wait_s
+        """Orders that the first whole look did not show come from an engine that still places, or placed until now."""
+        self._roll.met(_epochs(shown))
         late = shown - self._known - self._asked.keys() if self._looked else set()
-        self.swept.late_epochs |= {own.epoch for one in late if (own := decode_own_id(one)) is not None}
-        if late and self.swept.waited:
+        for epoch in _epochs(late):
+            (self.swept.late_epochs if self._roll.settled(epoch) else self._late).add(epoch)
+        if late and not self._roll.all_settled:
             # Somebody still places: the time in which nothing came begins again.
-            self._quiet_from_s = self._clock.monotonic() + self._stranger_wait_s
+            self._watched_from_s = self._clock.monotonic()
         self._known |= shown
         self._looked |= whole
 
@@ -249,6 +241,10 @@ class Sweeper:
 
     def _elapsed_ms(self) -> float:
         return (self._clock.monotonic() - self._started_s) * 1000
+
+
+def _epochs(client_ids: set[str]) -> set[int]:
+    return {own.epoch for one in client_ids if (own := decode_own_id(one)) is not None}
 
 
 def _as_seen(order: ForeignOrder) -> Seen:

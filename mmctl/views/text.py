@@ -197,7 +197,7 @@ def _stopped(result: Stopped) -> Iterator[str]:
     yield f"far orders left {_count(result.far_left)}, foreign orders left {_count(result.foreign)}"
     yield from _positions(result.position)
     for engine in result.engines:
-        yield f"engine {clean(engine.name)} epoch {engine.epoch} {engine.state}"
+        yield f"{clean(engine.name)}: {engine.state.replace('_', ' ')}"
     yield f"halts in force: {'; '.join(map(clean, result.halts)) or 'none'}"
 
 

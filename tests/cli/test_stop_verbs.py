@@ -16,6 +16,7 @@ from mmctl.core.book import Book, BookKey
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, TimeInForce, encode_own_id
 from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.lock import locked
 from mmctl.errors import UsageError, VenueRefused, VenueUnreachable
 from mmctl.ports import Halt, HaltScope, Listing, Venue
 from mmctl.profile_stop import StopAccount
@@ -238,6 +239,39 @@ def test_a_halt_that_cannot_be_set_is_exit_1_and_the_orders_go_all_the_same(
     assert "MMCTL_STATE_DIR" in done.err
 
 
+def test_a_process_that_hangs_with_the_halt_files_lock_hangs_no_stop(
+    call: Caller, held: Held, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmctl.engine.lock.LOCK_WAIT_S", 0.1)
+    with locked(Path(os.environ["MMCTL_STATE_DIR"]) / "halts.lock"):
+        done = call("cancel-all", "--profile", live, "--output", "json")
+    one = stopped(done)
+    assert (done.code, one["halt"], one["remaining"], len(one["cancelled"])) == (1, "failed", [], 5)
+    assert "another process keeps its lock" in done.err
+
+
+def test_a_deadline_of_zero_is_one_look(call: Caller, held: Held, live: str) -> None:
+    done = call("cancel-all", "--profile", live, "--deadline", "0", "--output", "json")
+    one = stopped(done)
+    assert (done.code, one["proof"], one["remaining"], len(one["cancelled"])) == (1, "not_proven", [], 5)
+    held.stubborn = True
+    done = call("cancel-all", "--profile", live, "--deadline", "0s", "--output", "json")
+    assert (done.code, len(stopped(done)["remaining"])) == (1, 5)
+
+
+def test_an_engine_that_does_not_answer_is_named(call: Caller, held: Held, live: str) -> None:
+    folder = Path(os.environ["MMCTL_STATE_DIR"]) / "engines"
+    folder.mkdir(parents=True)
+    (folder / "binance-main-7.json").write_text("rubbish")
+    done = call("cancel-near", "--profile", live)
+    assert done.code == 0
+    assert "binance-main-7: not reached" in done.out
+    assert f"binance-main-7: {folder / 'binance-main-7.json'} is not an engine's record: did not ack" in done.err
+    (folder / "binance-main-7.json").unlink()
+    one = stopped(call("cancel-near", "--profile", live, "--output", "json"))
+    assert one["engines"] == [{"name": "engine 7, unknown here", "epoch": 7, "state": "not_reached"}]
+
+
 def test_what_remains_at_the_deadline_is_listed_with_exit_1(call: Caller, held: Held, live: str) -> None:
     held.stubborn = True
     done = call("cancel-near", "--profile", live, "--deadline", "0.4s", "--output", "json")
@@ -249,7 +283,7 @@ def test_what_remains_at_the_deadline_is_listed_with_exit_1(call: Caller, held: 
         ("BTC-USDT", "near", "999.00"),
         ("BTC-USDT", "near", "998.00"),
     ]
-    assert 300 <= one["took_ms"] < 2000
+    assert 300 <= one["took_ms"] < 3000
     text = call("cancel-near", "--profile", live, "--deadline", "0.4s")
     assert "remaining own orders 3" in text.out
     assert "near buy  1000.00" in text.out

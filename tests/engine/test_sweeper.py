@@ -7,8 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from mmctl.core.events import Ended
-from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
-from mmctl.engine.sweep import Scope, Sweeper, Swept
+from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State, encode_own_id
+from mmctl.engine.records import EngineRecord, EngineState, LayerRecord, Life, PairRecord
+from mmctl.engine.roll import Roll
+from mmctl.engine.sweep import Sweeper
+from mmctl.engine.swept import Scope, Swept
 from mmctl.errors import VenueUnreachable
 
 from .world import VIRTUAL, World, foreign, ghost, ids, make_world, now_s, pair_spec, strangers
@@ -41,8 +44,21 @@ def stopped_world(state_dir: Path) -> World:
     return world
 
 
+def roll_of(states: list[EngineState], stranger_wait_s: float, uids: tuple[str, ...] = ("halt",)) -> Roll:
+    """The engines of ``states``, which a test may change."""
+    return Roll(
+        lambda: tuple(states),
+        uids,
+        layer=None,
+        symbols=None,
+        landing_time_s=1.0,
+        stranger_interval_s=stranger_wait_s - 1.0,
+    )
+
+
 def sweeper(world: World, scope: Scope, deadline_s: float = 60.0, stranger_wait_s: float = 0.0) -> Sweeper:
-    made = Sweeper(world.venue, world.clock, scope, deadline_s=deadline_s, stranger_wait_s=stranger_wait_s)
+    roll = None if not stranger_wait_s else roll_of([], stranger_wait_s)
+    made = Sweeper(world.venue, world.clock, scope, deadline_s=deadline_s, roll=roll)
     world.venue.listen(lambda symbol, event: made.on_event(event))
     return made
 
@@ -129,7 +145,7 @@ async def test_an_empty_venue_is_proven_by_two_listings(state_dir: Path) -> None
     assert result.proven
     assert listed == [*BOTH, *BOTH]
     assert not world.venue.sent
-    assert not result.waited
+    assert result.proof == "none"
     await world.venue.close()
 
 
@@ -138,7 +154,7 @@ async def test_once_a_strangers_order_was_found_the_venue_is_watched(state_dir: 
     began_s = now_s()
     result = await swept(world, Scope(BOTH), stranger_wait_s=13.0)
     assert result.proven
-    assert result.waited
+    assert result.proof == "waited"
     assert 13 <= now_s() - began_s <= 15
     assert result.first_empty_ms is not None
     assert result.first_empty_ms < 1000
@@ -150,7 +166,7 @@ async def test_without_any_own_order_nobody_is_waited_for(state_dir: Path) -> No
     foreign(world, Side.BUY, "90")
     result = await swept(world, Scope(BOTH), stranger_wait_s=13.0)
     assert result.proven
-    assert not result.waited
+    assert result.proof == "none"
     assert result.took_ms < 1000
     await world.venue.close()
 
@@ -191,8 +207,9 @@ async def test_a_deadline_of_zero_cancels_and_proves_nothing(state_dir: Path) ->
     world = stopped_world(state_dir)
     result = await swept(world, Scope(BOTH), deadline_s=0.0)
     assert not result.proven
-    assert result.remaining is not None
-    assert len(result.remaining) == 8
+    assert result.remaining == (), "they were there, and the venue has said since that they are gone"
+    assert len(result.cancelled) == 8
+    assert result.looks == [(result.looks[0][0], 8)]
     assert not world.venue.open_now().own
     await world.venue.close()
 
@@ -271,4 +288,153 @@ async def test_two_sweeps_at_once_both_end_proven(state_dir: Path) -> None:
     results = await asyncio.gather(first.run(), second.run())
     assert all(one.proven for one in results)
     assert not world.venue.open_now().own
+    await world.venue.close()
+
+
+async def test_a_deadline_of_zero_lists_what_the_venue_does_not_answer_for(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    world.venue.submit = lambda places, cancels: None  # type: ignore[method-assign]
+    began_s = now_s()
+    result = await swept(world, Scope(BOTH), deadline_s=0.0)
+    assert now_s() - began_s < 3
+    assert not result.proven
+    assert result.remaining is not None
+    assert len(result.remaining) == 8
+    await world.venue.close()
+
+
+# Engines that can be asked
+
+
+def engine(
+    epoch: int = OLD,
+    *,
+    life: Life = Life.LIVE,
+    acknowledged: tuple[str, ...] = ("halt",),
+    unanswered: int = 0,
+    signed_age_s: float | None = None,
+) -> EngineState:
+    layers = (LayerRecord(Layer.NEAR, 3.0, "ok", 0, unanswered), LayerRecord(Layer.FAR, 30.0))
+    record = EngineRecord(
+        "mock", "main", None, epoch, "here", "boot", 7, "1", "mock", 12.0, 0, 0, 0.0, 1,
+        (PairRecord("BTC-USDT", "BTCUSDT", layers),), acknowledged,
+    )  # fmt: skip
+    return EngineState(f"engine {epoch}", life, record, signed_age_s=signed_age_s)
+
+
+UNREADABLE = EngineState("some-record", Life.UNREADABLE, detail="it holds rubbish")
+
+
+async def swept_with(world: World, states: list[EngineState], **changes: object) -> Swept:
+    made = Sweeper(world.venue, world.clock, Scope(BOTH), deadline_s=60.0, roll=roll_of(states, 13.0, **changes))  # type: ignore[arg-type]
+    world.venue.listen(lambda symbol, event: made.on_event(event))
+    result = await made.run()
+    await asyncio.sleep(0.1)
+    return result
+
+
+async def test_engines_that_acknowledge_prove_it_at_once(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    result = await swept_with(world, [engine(OLD), engine(OLD + 1)])
+    assert (result.proven, result.proof, result.not_reached) == (True, "acknowledged", ())
+    assert [(one.name, one.epoch, one.state) for one in result.engines] == [
+        (f"engine {epoch}", epoch, "acknowledged") for epoch in (OLD, OLD + 1)
+    ]
+    assert result.first_empty_ms is not None
+    assert result.took_ms - result.first_empty_ms < 100
+    assert not world.venue.open_now().own
+    await world.venue.close()
+
+
+async def test_an_engine_that_acknowledges_late_is_waited_for_and_no_longer(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    states = [engine(OLD, acknowledged=()), engine(OLD + 1, unanswered=1)]
+
+    def acknowledge() -> None:
+        states[:] = [engine(OLD), engine(OLD + 1)]
+
+    asyncio.get_running_loop().call_later(4, acknowledge)
+    result = await swept_with(world, states)
+    assert (result.proven, result.proof) == (True, "acknowledged")
+    assert 4000 <= result.took_ms < 4200
+    await world.venue.close()
+
+
+async def test_what_an_engine_sent_before_it_acknowledged_is_no_late_order(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    states = [engine(OLD, acknowledged=()), engine(OLD + 1)]
+    fresh = ghost(encode_own_id(Layer.NEAR, Side.BUY, OLD, 99), Side.BUY, "98")
+
+    def acknowledge() -> None:
+        states[0] = engine(OLD)
+
+    asyncio.get_running_loop().call_later(0.5, plant, world, fresh)
+    asyncio.get_running_loop().call_later(1.0, acknowledge)
+    result = await swept_with(world, states)
+    assert (result.proven, result.proof, result.late_epochs) == (True, "acknowledged", set())
+    assert fresh.client_id in result.cancelled
+    await world.venue.close()
+
+
+async def test_an_order_after_the_acknowledgement_is_told(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    states = [engine(OLD), engine(OLD + 1, acknowledged=())]
+    fresh = ghost(encode_own_id(Layer.NEAR, Side.BUY, OLD, 99), Side.BUY, "98")
+    asyncio.get_running_loop().call_later(2.0, plant, world, fresh)
+    result = await swept_with(world, states)
+    assert result.late_epochs == {OLD}
+    await world.venue.close()
+
+
+async def test_a_dead_engine_is_waited_for_until_nothing_of_it_can_land(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    began_s = now_s()
+
+    def dead() -> list[EngineState]:
+        age_s = 9.0 + now_s() - began_s
+        return [engine(epoch, life=Life.DEAD, acknowledged=(), signed_age_s=age_s) for epoch in (OLD, OLD + 1)]
+
+    roll = Roll(dead, ("halt",), layer=None, symbols=None, landing_time_s=12.0, stranger_interval_s=30.0)
+    made = Sweeper(world.venue, world.clock, Scope(BOTH), deadline_s=60.0, roll=roll)
+    world.venue.listen(lambda symbol, event: made.on_event(event))
+    result = await made.run()
+    assert (result.proven, result.proof) == (True, "dead")
+    assert 3000 <= result.took_ms < 3300
+    await asyncio.sleep(0.1)
+    await world.venue.close()
+
+
+async def test_an_engine_that_is_not_reached_is_named_and_watched_for(state_dir: Path) -> None:
+    for states in ([engine(OLD, acknowledged=()), engine(OLD + 1)], [engine(OLD), engine(OLD + 1, unanswered=2)]):
+        world = stopped_world(state_dir)
+        result = await swept_with(world, states)
+        assert (result.proven, result.proof) == (True, "waited")
+        assert 42_000 <= result.took_ms < 44_000, "the longest interval and the landing time"
+        assert len(result.not_reached) == 1
+        await world.venue.close()
+
+
+async def test_a_record_that_cannot_be_read_is_an_engine(state_dir: Path) -> None:
+    world = make_world(state_dir, pair_spec("BTC"), pair_spec("ETH"))
+    result = await swept_with(world, [UNREADABLE])
+    assert (result.proven, result.proof) == (True, "waited")
+    assert 13_000 <= result.took_ms < 15_000
+    assert result.not_reached == ("some-record: it holds rubbish",)
+    await world.venue.close()
+
+
+async def test_without_a_halt_nothing_is_acknowledged(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    result = await swept_with(world, [engine(OLD), engine(OLD + 1)], uids=())
+    assert (result.proven, result.proof, len(result.not_reached)) == (True, "waited", 2)
+    await world.venue.close()
+
+
+async def test_an_answer_outstanding_in_another_layer_is_no_concern(state_dir: Path) -> None:
+    world = make_world(state_dir, pair_spec("BTC"), pair_spec("ETH"))
+    states = [engine(OLD, unanswered=3)]
+    roll = Roll(lambda: states, ("halt",), layer=Layer.FAR, symbols=BOTH, landing_time_s=1.0, stranger_interval_s=12.0)
+    assert await Sweeper(world.venue, world.clock, Scope(BOTH), deadline_s=60.0, roll=roll).run()
+    roll.call()
+    assert roll.proof == "acknowledged"
     await world.venue.close()

@@ -82,7 +82,7 @@ remaining own orders 1
   BTC-USDT far  buy  61537.64 0.50000 of 0.50000 open {BID_ID}
 far orders left 1, foreign orders left 0
 position BTC-USDT 0.5 (not flattened)
-engine host:42 epoch 17 acknowledged
+host:42: acknowledged
 halts in force: 1 near by anna"""
 
 
