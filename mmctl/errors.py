@@ -11,7 +11,8 @@
     │   └── VenueUnreachable   it did not say: what was asked may or may not have happened
     ├── PairHeld               5   another engine holds the pair
     └── StateUnreadable        70  the state folder cannot be read or written
-        └── JournalUnwritable      the journal cannot: nothing may be placed
+        ├── JournalUnwritable      the journal cannot: nothing may be placed
+        └── SharedUnreadable       Redis cannot, where hosts share halts and leases: nothing may be placed
 
 What a venue says of one order is not an exception but an event (``mmctl.core.events``); what the risk
 rules refuse is a value with a reason. Exceptions are for faults.
@@ -114,3 +115,9 @@ class JournalUnwritable(StateUnreadable):
     """The journal cannot be written or read: nothing may be placed until it can."""
 
     kind = "journal"
+
+
+class SharedUnreadable(StateUnreadable):
+    """Redis, where hosts share halts, records and leases, cannot be asked, or holds rubbish."""
+
+    kind = "shared"

@@ -5,7 +5,7 @@ Adapters implement them in ``mmctl.feeds`` and ``mmctl.venues``; ``mmctl.bootstr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -161,7 +161,7 @@ class HaltScope:
 class Halt:
     """A numbered record: ``scope`` is halted by ``by`` since ``at_ms`` because of ``why``.
 
-    ``number`` is that of one state folder; ``uid`` names the halt everywhere it is known.
+    ``number`` is that of one state folder, 0 where the halt is not in it; ``uid`` names the halt everywhere.
     """
 
     number: int
@@ -175,7 +175,7 @@ class Halt:
         scope = self.scope
         what = f"{scope.layer or 'both layers'} of {scope.symbol or 'all symbols'} on {scope.venue} {scope.account}"
         since = datetime.fromtimestamp(self.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"halt {self.number}: {what}, by {self.by}, since {since}: {self.why}"
+        return f"halt {self.number or self.uid}: {what}, by {self.by}, since {since}: {self.why}"
 
 
 class Journal(Protocol):
@@ -207,6 +207,83 @@ class Journal(Protocol):
 
     async def close(self) -> None:
         """Write out what was noted, and let go of the file. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedHalts:
+    """All that was ever said of halts in Redis, by ``uid``: ``halts`` that were set, and who lifted which, and when.
+
+    ``rubbish`` is what of it nobody understands; any of it may be a halt.
+    """
+
+    halts: Mapping[str, Halt]
+    lifted: Mapping[str, tuple[str, int]]
+    rubbish: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Who has the lease of one pair, for how many more seconds, and the marker of whoever quoted last.
+
+    ``token`` is ``None`` where nobody has it; ``marker`` where the last owner released it, or nobody ever had it. A
+    marker's ``lease_s`` and ``landing_time_s`` are its owner's.
+    """
+
+    token: str | None
+    left_s: float = 0.0
+    marker: str | None = None
+    lease_s: float = 0.0
+    landing_time_s: float = 0.0
+
+
+class Shared(Protocol):
+    """What engines and stops on several hosts share: halts, records of engines, leases and the newest epoch.
+
+    Every method raises ``SharedUnreadable`` where it cannot be done, or not within its time-out; what was to be written
+    may then be there all the same. A ``name`` of a lease stands for one venue, account and symbol.
+    """
+
+    where: str
+    """What to call it in a line for people."""
+
+    async def halts(self) -> SharedHalts:
+        """Everything about halts, as it is now."""
+
+    async def set(self, halts: Sequence[Halt]) -> None:
+        """Add halts, and tell everybody at once. One that is there already stays one."""
+
+    async def lift(self, uids: Sequence[str], *, by: str, at_ms: int) -> None:
+        """Add a resume record for the halts ``uids``, and tell everybody. Takes rubbish among the halts away."""
+
+    async def changed(self) -> None:
+        """Come back when somebody tells of a change; at the latest after a while, and perhaps for no reason."""
+
+    async def put(self, venue: str, account: str, epoch: int, record: bytes | None) -> None:
+        """Keep an engine's record for some time; ``None`` takes it away."""
+
+    async def engines(self, venue: str, account: str) -> list[bytes]:
+        """The records of an account's engines."""
+
+    async def reserve_epoch(self, venue: str, owner: str, floor: int) -> int:
+        """One more than the largest of ``floor`` and all that were reserved; nobody else gets it."""
+
+    async def owners(self, names: Sequence[str]) -> list[Ownership]:
+        """Who has each lease."""
+
+    async def take(self, name: str, token: str, lease_s: float) -> bool:
+        """Take a lease that nobody has."""
+
+    async def renew(self, name: str, token: str, lease_s: float) -> bool:
+        """Have it for another ``lease_s`` from now; whether it was still ours."""
+
+    async def mark(self, name: str, token: str, lease_s: float, landing_time_s: float) -> None:
+        """Leave the marker of an owner that quotes from now on; it stays until ``release``."""
+
+    async def release(self, name: str, token: str, *, settled: bool) -> None:
+        """Give up a lease that is ours, and, where nothing may still appear, the marker."""
+
+    async def close(self) -> None:
+        """Let go of sockets. Never raises."""
 
 
 class HaltLatch(Protocol):

@@ -92,6 +92,8 @@ MAY_IMPORT = {
     "feeds": {"feeds", "wire", "ports", "core"},
     "venues": {"venues", "wire", "ports", "core"},
     "engine": {"engine", "ports", "core"},
+    # What hosts share, behind its port as a feed or a venue is.
+    "shared": {"shared", "wire", "ports", "core"},
     # The exchange of the sandbox: it shares no code with the client that speaks to it.
     "sandbox": {"sandbox", "feeds", "wire", "core"},
     "bootstrap": {

@@ -66,6 +66,10 @@ class FileHaltLatch:
             )
         return records.in_force
 
+    def readable(self) -> tuple[Halt, ...]:
+        """The halts in force that can be understood, whatever else is in the file. Raises ``StateUnreadable``."""
+        return self._read().in_force
+
     def shared(self) -> frozenset[str]:
         """The ``uid`` of every halt that is known to be in Redis too. Raises ``StateUnreadable``."""
         return self._read().shared
@@ -101,6 +105,14 @@ class FileHaltLatch:
         """Note that the halts ``uids`` are in Redis now. Raises ``StateUnreadable``."""
         with self._locked():
             self._note_shared(uids)
+
+    def lift(self, uid: str, *, by: str, at_ms: int) -> None:
+        """Lift one halt, as a resume elsewhere did; rubbish stays for a person to see. Raises ``StateUnreadable``."""
+        with self._locked():
+            records = self._read()
+            numbers = [halt.number for halt in records.in_force if halt.uid == uid]
+            if numbers:
+                self._append({"n": records.newest + 1, "resume": numbers, "by": by, "at_ms": at_ms})
 
     def _note_shared(self, uids: Collection[str]) -> None:
         records = self._read()

