@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from mmctl.core.order import Order, State
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.pair import Pair
-from mmctl.engine.reconcile import catch_up
+from mmctl.engine.reconcile import ask_once, catch_up
+from mmctl.errors import VenueError
 
 
 async def recover(pair: Pair) -> int:
@@ -41,8 +42,12 @@ async def recover(pair: Pair) -> int:
         pair.fault("adopted", detail, "the ladder goes on from them" + (", asking for those" if left else ""))
         pair.compare_wanted.set()
         pair.doubts.set()
-        if recalled.last_trade_id is not None:
+        await ask_once(pair)  # whose a trade is shows in its order, and some have ended
+        try:
             await catch_up(pair)
+        except VenueError as error:
+            pair.trouble("trades", str(error), "asking again")
+            pair.trades_missed = True
     return max((order.epoch for order in pair.ledger.live()), default=0)
 
 

@@ -37,6 +37,9 @@ from mmctl.wire.binance_urls import BinanceUrls
 
 _T = TypeVar("_T")
 
+OWNERS_ASKED = 40
+"""Orders of earlier times that are asked for to tell whose a trade is."""
+
 DEPTH_LEVELS = 20
 """Levels a side of the venue's own book: enough to see past our own orders at the touch."""
 
@@ -178,10 +181,15 @@ class BinanceVenue:
         return Balances(asked_at_s, (await self.read_account()).assets)
 
     async def fills(self, symbol: str, after_trade_id: str | None) -> Sequence[Fill]:
-        """As the port says; without ``after_trade_id``, of the newest thousand trades of the account."""
+        """As the port says; without ``after_trade_id``, of the newest thousand trades of the account.
+
+        Whose those are is then asked for the newest ``OWNERS_ASKED`` orders alone that this process has not heard of:
+        an account's whole past would cost its budget.
+        """
         self._check_open()
         trades = await self._reads.trades(symbol, after_trade_id)
-        owners = await self._reads.owners(symbol, {trade.orderId for trade in trades})
+        at_most = OWNERS_ASKED if after_trade_id is None else None
+        owners = await self._reads.owners(symbol, {trade.orderId for trade in trades}, at_most)
         pairs = ((trade, owners[trade.orderId]) for trade in trades)
         return [as_fill(trade, owner) for trade, owner in pairs if decode_own_id(owner) is not None]
 

@@ -186,10 +186,12 @@ class Reads:
             after_trade_id = str(found[-1].id)
         raise VenueUnreachable(f"{self._name} has more trades of {symbol} than can be read at once")
 
-    async def owners(self, symbol: str, order_ids: set[int]) -> dict[int, str]:
-        """The client ids of orders by the venue's numbers: a trade does not tell, so unknown orders are asked for."""
+    async def owners(self, symbol: str, order_ids: set[int], at_most: int | None) -> dict[int, str]:
+        """The client ids of orders by the venue's numbers: a trade does not tell, so unknown orders are asked for, the
+        newest ``at_most`` of them; the others' stay empty."""
         known = self._requests.client_ids
         unknown = sorted(one for one in order_ids if str(one) not in known)
+        unknown = unknown if at_most is None else unknown[-at_most:]
         for start in range(0, len(unknown), AT_ONCE):
             part = unknown[start : start + AT_ONCE]
             results = await asyncio.gather(*(self._find_owner(symbol, one) for one in part), return_exceptions=True)

@@ -13,6 +13,7 @@ from mmctl.core.events import (
 )
 from mmctl.core.order import NewOrder, Side, State
 from mmctl.errors import VenueRefused, VenueUnreachable
+from mmctl.venues.binance import OWNERS_ASKED
 
 from .binance_script import (
     CUT,
@@ -130,3 +131,15 @@ async def test_after_close_nothing_is_asked_or_told(script: Script, open_venue: 
         session.venue.submit([order], [])
     with pytest.raises(VenueUnreachable):
         await session.venue.balances()
+
+
+async def test_an_accounts_past_is_not_asked_for_order_by_order(script: Script, open_venue: Open) -> None:
+    session = await open_venue()
+    trade = {"price": "1", "qty": "1", "commission": "0", "commissionAsset": "BNB", "time": 1, "isBuyer": True}
+    trades: list[Params] = [{"id": n, "orderId": n, "isMaker": True, **trade} for n in range(500)]
+    script.on["myTrades"] = lambda p: Answer(trades if "fromId" not in p else trades[:100])
+    script.on["order.status"] = lambda p: Answer(order_shape({"newClientOrderId": "web"}))
+    assert await session.venue.fills(SYMBOL, None) == []
+    assert script.count("order.status") == OWNERS_ASKED
+    await session.venue.fills(SYMBOL, "0")
+    assert script.count("order.status") == OWNERS_ASKED + 100, "after a trade that is known, none is left out"
