@@ -19,7 +19,7 @@ from mmctl.cli.stop_receipt import Receipt, exit_code, receipt, tell_receipt
 from mmctl.cli.stop_targets import StopAsked, Target, targets, tell
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.lock import sharing, stop_lock
-from mmctl.engine.records import engines
+from mmctl.engine.registered import engines
 from mmctl.engine.roll import Roll
 from mmctl.engine.sweep import LONGEST_PAUSE_S, Sweeper
 from mmctl.engine.swept import Scope, StopVenue, Swept

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from mmctl.core.order import Layer
-from mmctl.engine.records import EngineState, Life
+from mmctl.engine.registered import EngineState, Life
 
 if TYPE_CHECKING:  # a stop imports it when it has something to tell
     from mmctl.core.report import EngineSeen
