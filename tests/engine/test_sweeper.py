@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mmctl.core.events import Ended
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State, encode_own_id
-from mmctl.engine.records import EngineRecord, EngineState, LayerRecord, Life, PairRecord
+from mmctl.engine.records import EngineRecord, LayerRecord, PairRecord
+from mmctl.engine.registered import EngineState, Life
 from mmctl.engine.roll import Roll
 from mmctl.engine.sweep import Sweeper
 from mmctl.engine.swept import Scope, Swept
