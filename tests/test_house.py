@@ -16,9 +16,9 @@ import subprocess
 import sys
 import tokenize
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -222,9 +222,15 @@ def libraries_are_declared(module: Module) -> Iterator[str]:
         top = name.split(".")[0]
         if top in sys.stdlib_module_names or top == "mmctl" or " " in top:
             continue
-        distributions = {_normal(d) for d in packages_distributions().get(top, [])} | {COME_WITH.get(top, "")}
+        distributions = {_normal(d) for d in distributions_of_packages().get(top, [])} | {COME_WITH.get(top, "")}
         if not distributions & declared("dependencies"):
             yield f"{line}: imports {top}, which pyproject.toml does not list"
+
+
+@cache
+def distributions_of_packages() -> Mapping[str, list[str]]:
+    """Which distributions are installed under each top name; asking reads the files of all of them."""
+    return packages_distributions()
 
 
 def _normal(name: str) -> str:

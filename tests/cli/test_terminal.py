@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -56,12 +57,27 @@ def is_whole(shown: Terminal) -> None:
     assert "faults" in text
 
 
+def becomes_whole(shown: Terminal) -> None:
+    """A read may end in the middle of a frame, and a busy machine draws late: the next frames count, too."""
+
+    def whole(_: str) -> bool:
+        try:
+            is_whole(shown)
+        except (AssertionError, ValueError):
+            return False
+        return True
+
+    with contextlib.suppress(AssertionError):
+        shown.read(10, until=whole)
+    is_whole(shown)  # where it is not, this says why
+
+
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50)])
 def test_the_screen_at_its_sizes(quick: str, columns: int, rows: int) -> None:
     with terminal("dry-run", "--profile", quick, columns=columns, rows=rows) as shown:
         shown.read(10, until=quoted)
         shown.read(0.4)
-        is_whole(shown)
+        becomes_whole(shown)
         assert COLOUR.search(shown.raw)
         shown.child.sendintr()
         assert shown.end() == 130
@@ -100,7 +116,7 @@ def test_without_colour_it_says_the_same(quick: str, how: str) -> None:
     with terminal("dry-run", "--profile", quick, *options, env=env) as shown:
         shown.read(10, until=quoted)
         shown.read(0.4)
-        is_whole(shown)
+        becomes_whole(shown)
         shown.child.sendintr()
         assert shown.end() == 130
         assert COLOUR.search(shown.raw) is None
@@ -112,7 +128,7 @@ def test_another_size_is_drawn_right(quick: str) -> None:
         for columns, rows in ((80, 24), (200, 50), (90, 30)):
             shown.resize(columns, rows)
             shown.read(0.8)
-            is_whole(shown)
+            becomes_whole(shown)
         shown.child.sendintr()
         assert shown.end() == 130
 
@@ -121,7 +137,7 @@ def test_several_pairs_share_the_screen(tmp_path: Path) -> None:
     two = QUICK + "[pairs.ETH-USDT]\nprice_decimals = 2\nqty_decimals = 4\nmock_price = 2650\n"
     with terminal("dry-run", "--profile", quick_profile(tmp_path, text=two)) as shown:
         shown.read(10, until=lambda screen: quoted(screen) and "ETH-USDT  quoting" in screen)
-        is_whole(shown)
+        becomes_whole(shown)
         assert shown.screen.display[-2].startswith("ETH-USDT  quoting")
         shown.child.sendintr()
         assert shown.end() == 130

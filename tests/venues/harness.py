@@ -34,6 +34,9 @@ from mmctl.venues.mock import MockOptions, MockVenue
 D = Decimal
 SYMBOL = "BTCUSDT"
 MAX_OPEN_ORDERS = 20
+GIVE_UP_S = 10.0
+"""After so long, what a test waits for does not come: no measure of the venue, but of a busy machine."""
+
 BTCUSDT = Instrument(
     symbol=SYMBOL,
     base="BTC",
@@ -190,10 +193,10 @@ class Session:
             if isinstance(event, Ended | CancelRefused) or _unsettled(event, Request.CANCEL)
         ]
 
-    async def until(self, true: Callable[[], bool], patience_s: float | None = None) -> None:
+    async def until(self, true: Callable[[], bool], patience_s: float = GIVE_UP_S) -> None:
         """Wait for something; an ``AssertionError`` with all that was heard where it does not come."""
         loop = asyncio.get_running_loop()
-        give_up_s = loop.time() + (self._patience_s if patience_s is None else patience_s)
+        give_up_s = loop.time() + patience_s
         while not true():
             assert loop.time() < give_up_s, self.heard
             await asyncio.sleep(0.005)
