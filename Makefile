@@ -40,8 +40,10 @@ help: ## Show these lines
 demo: .venv/.run ## Watch mmctl quote BTC-USDT on its built-in market; Ctrl-C ends it
 	@exec .venv/bin/python -c "$$IN_FRONT" $(DEMO)
 
+# Several processes share the suite, which ARGS=-n0 undoes. A file that is named is quicker in one.
+SHARED := -n auto --dist worksteal
 test: .venv/.test ## Run the whole suite
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest $(if $(filter tests/% ./tests/%,$(ARGS)),,$(SHARED)) $(ARGS)
 
 outside: build/outside/.made ## Drive the sandbox with ccxt and Binance's own SDK
 	build/outside/bin/python -m pytest tests/outside tests/wire/test_binance_sign.py $(ARGS)

