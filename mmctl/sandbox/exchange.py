@@ -67,7 +67,7 @@ class Exchange:
         }
         self.on_market_trade: Callable[[Market, MarketTrade], None] | None = None
         self.on_change: Callable[[Market], None] | None = None
-        self.on_first_fill: Callable[[Account, Order], None] | None = None
+        self.on_first_fill: Callable[[Account, int], None] | None = None
         self._last_order_id = 0
 
     def now_ms(self) -> int:
@@ -202,7 +202,7 @@ class Exchange:
             return
         account.trades.append(trade)
         if not order.fills and self.on_first_fill is not None:
-            self.on_first_fill(account, order)
+            self.on_first_fill(account, now_ms)
         order.fills.append(trade)
         self.teller.traded(order, market, trade)
 

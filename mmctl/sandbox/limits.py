@@ -15,7 +15,6 @@ import msgspec
 
 from mmctl.errors import UsageError
 from mmctl.sandbox.accounts import Account
-from mmctl.sandbox.matching import Order
 from mmctl.sandbox.refusals import Refusal, banned, too_many_orders, too_much_weight
 
 INTERVAL_MS = {"SECOND": 1000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
@@ -164,10 +163,10 @@ class Limits:
         for window in self._of(account):
             window.count += 1
 
-    def on_first_fill(self, account: Account, order: Order) -> None:
-        """An order that trades counts no more, in the windows in which it was placed."""
+    def on_first_fill(self, account: Account, now_ms: int) -> None:
+        """An order that trades for the first time, whenever it was placed, makes the present counts smaller by one."""
         for window in self._of(account):
-            if window.count and order.created_ms // window.rule.length_ms == window.index:
+            if window.at(now_ms):
                 window.count -= 1
 
     def _of(self, account: Account) -> list[Window]:

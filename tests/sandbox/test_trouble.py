@@ -61,9 +61,13 @@ def test_orders_are_counted_by_account_and_given_back_when_they_trade() -> None:
     with pytest.raises(Refusal, match="Too many new orders; current limit is 2 orders per 10 SECOND"):
         limits.use_order(one, NOON)
     limits.use_order(other, NOON)
-    order = type("Order", (), {"created_ms": NOON})()
-    limits.on_first_fill(one, order)
+    limits.on_first_fill(one, NOON + 1)
     limits.use_order(one, NOON + 9_999)
+    limits.use_order(one, NOON + 10_000)
+    limits.on_first_fill(one, NOON + 10_001)  # it may have been placed in the window before
+    assert limits.orders(one, NOON + 10_001)[0]["count"] == 0
+    limits.on_first_fill(one, NOON + 10_002)
+    assert limits.orders(one, NOON + 10_002)[0]["count"] == 0  # nothing is given in advance
 
 
 def test_limits_from_a_file(tmp_path: Path) -> None:
