@@ -57,6 +57,8 @@ class JournalStore:
         self._file = self._identity()
         self._page_bytes = self._pragma("page_size")
         self._forgot_at = 0
+        self._written_back = 0
+        """The length of the write-ahead file when it was last written back, where it was not started anew since."""
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write ``entries`` in one transaction. Raises ``ValueError`` too, for an entry that lacks what it must say."""
@@ -92,8 +94,7 @@ class JournalStore:
         """Keep the files within their bound, a little at a time; whether more is to be done at once."""
         with self._reading():
             share = self._max_bytes // WAL_SHARE
-            if self._wal_bytes() > (min(WAL_BYTES, share // 2) if idle else share // 2):
-                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._write_back(min(WAL_BYTES, share // 2) if idle else share // 2)
             self._forget_trades()
             return self._trim(self._max_bytes - share)
 
@@ -132,6 +133,18 @@ class JournalStore:
             for some in chunks(client_ids, ROWS):
                 marks = ",".join("?" * len(some))
                 self._db.execute(f"{head} WHERE venue = ? AND owner = ? AND client_id IN ({marks})", (*owner, *some))
+
+    def _write_back(self, every_bytes: int) -> None:
+        """Write the write-ahead file back where it grew by so much: it waits for the disk, so not more often.
+
+        Its next writer starts it anew, unless somebody still reads what it holds.
+        """
+        length = self._wal_bytes()
+        if length < self._written_back:
+            self._written_back = 0
+        if length > self._written_back + every_bytes:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._written_back = length
 
     def _trim(self, max_bytes: int) -> bool:
         if self.bytes_used <= max_bytes:

@@ -21,7 +21,7 @@ from mmctl.clock import SystemClock
 from mmctl.core.report import Faulted, Report
 from mmctl.engine.journal import SqliteJournal, journal_path
 from mmctl.engine.loop import Engine
-from mmctl.ports import Feed
+from mmctl.ports import Feed, Journal
 from mmctl.profile import load_profile
 from mmctl.venues.binance import BinanceUrls, BinanceVenue
 
@@ -125,11 +125,14 @@ def binance_on(beside: Beside, *, use_ws: bool = True) -> VenueChoice:
 
 @asynccontextmanager
 async def engine_on(
-    setup: Setup, choice: VenueChoice, report: Callable[[Report], None]
+    setup: Setup, choice: VenueChoice, report: Callable[[Report], None], journal: Journal | None = None
 ) -> AsyncIterator[tuple[Engine, Feed]]:
-    """An engine that is ready, and its feed, for rounds that a bench takes by itself."""
+    """An engine that is ready, and its feed, for rounds that a bench takes by itself.
+
+    ``journal``: its own, in the state folder, where none is given.
+    """
     async with AsyncExitStack() as stack:
-        journal = SqliteJournal(journal_path(setup.state_dir))
+        journal = journal or SqliteJournal(journal_path(setup.state_dir))
         stack.push_async_callback(journal.close)
         feed, pairs = await stack.enter_async_context(open_pairs(setup, choice, report, print, journal))
         engine = Engine(pairs, feed, setup.clock)

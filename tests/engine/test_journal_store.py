@@ -159,6 +159,16 @@ def test_old_entries_go_and_what_recovery_needs_stays(path: Path) -> None:
     assert 500 < len(left) < 1200
 
 
+def test_the_disk_is_waited_for_once_in_a_while_only(path: Path) -> None:
+    with closing(JournalStore(path, max_bytes=8 << 20)) as store:
+        asked: list[str] = []
+        store._db.set_trace_callback(asked.append)
+        for number in range(600):
+            store.write([intent(number), entry(Kind.DECISION, book="x" * 4000)])
+            store.tidy(idle=True)
+    assert 3 <= sum("wal_checkpoint" in one for one in asked) <= 30
+
+
 def test_a_transaction_is_whole_or_not_there(store: JournalStore, path: Path) -> None:
     store.write([intent(1)])
     store._db.execute(f"PRAGMA max_page_count = {store._pragma('page_count')}")
