@@ -1,4 +1,4 @@
-"""What the write-ahead journal costs: a commit of 20 intents, and a round of 20 places and 20 cancels beside one without.
+"""What the write-ahead journal costs: a commit of 20 intents, and a round of 20 places and 20 cancels with and without.
 
     python tests/bench/bench_journal.py [ROUNDS]
 
@@ -127,14 +127,14 @@ async def rounds_with_and_without(beside: Beside, folder: Path, rounds: int) -> 
     good = not told.faults
     for delay_ms in (0.0, DELAY_MS):
         without, beside_it = median(taken[delay_ms, False]), median(taken[delay_ms, True])
-        added = beside_it / without - 1
+        added, count = beside_it / without - 1, len(taken[delay_ms, True])
         goal = ""
         if delay_ms:
             good &= added <= MOST_ADDED
             goal = f" (at most {MOST_ADDED:.0%}): {'met' if added <= MOST_ADDED else 'MISSED'}"
         print(
             f"round of {ORDERS} places and {ORDERS} cancels at {delay_ms:g} ms: without {without:.2f} ms, "
-            f"with the journal {beside_it:.2f} ms, it adds {added:+.1%}{goal}; of {len(taken[delay_ms, True])} rounds each"
+            f"with the journal {beside_it:.2f} ms, it adds {added:+.1%}{goal}; of {count} rounds each"
         )
     print(f"a round's commit was waited for {median(journal.waited_ms):.2f} ms (median)")
     for line in told.faults:

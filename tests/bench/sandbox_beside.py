@@ -41,6 +41,7 @@ max_open_orders = 100
 max_position = 1000000
 max_fills_per_min = 100000
 max_basis_bps = 500
+frozen_after_s = 3600
 far = false
 
 [defaults.near]

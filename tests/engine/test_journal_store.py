@@ -160,7 +160,7 @@ def test_old_entries_go_and_what_recovery_needs_stays(path: Path) -> None:
 
 
 def test_the_disk_is_waited_for_once_in_a_while_only(path: Path) -> None:
-    with closing(JournalStore(path, max_bytes=8 << 20)) as store:
+    with closing(JournalStore(path)) as store:
         asked: list[str] = []
         store._db.set_trace_callback(asked.append)
         for number in range(600):
