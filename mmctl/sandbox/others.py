@@ -7,6 +7,7 @@ client's order on the way trades with it, as anywhere.
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,17 +26,24 @@ LEVELS = 30
 FAR = 10**6
 """A market taker's limit is this many times the price away."""
 
+SWEEP_CHANCE = 0.01
+"""Of a tenth of a second in which somebody takes all that rests near the touch: once in ten seconds."""
+
+SWEEP_BPS = (1.0, 5.0)
+"""How far from the touch that reaches: to where a market maker's own orders lie."""
+
 Sides = tuple[dict[int, int], dict[int, int]]
 """Lots by price in ticks, of bids and of asks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taker:
-    """Somebody who takes at once what can be had at ``price`` or better."""
+    """Somebody who takes at once what can be had at ``price`` or better; ``deep`` is far more than usual."""
 
     buy: bool
     price: int
     lots: int
+    deep: bool = False
 
 
 class Reference(Protocol):
@@ -53,13 +61,15 @@ class SeededMarket:
         self._key = BookKey("sandbox", spec.symbol)
         self._market = Synthetic(self._key, market, _seed_of(spec.symbol, seed))
         self._spec, self._still, self._step = spec, still, 0
+        self._dice = random.Random(_seed_of(spec.symbol, seed))
 
     def step(self) -> tuple[Sides | None, list[Taker]]:
         book = self._market.book(self._step)
         tick, lot = _unit(self._spec.tick_size, book.price_decimals), _unit(self._spec.lot_size, book.qty_decimals)
-        takers = [] if self._still else self._takers()
+        sides = _lots(book.bids, tick, lot), _lots(book.asks, tick, lot)
+        takers = [] if self._still else [*self._takers(), *self._sweeps(sides)]
         self._step += not self._still
-        return (_lots(book.bids, tick, lot), _lots(book.asks, tick, lot)), takers
+        return sides, takers
 
     def _takers(self) -> list[Taker]:
         tick, lot = self._spec.tick_size, self._spec.lot_size
@@ -67,6 +77,17 @@ class SeededMarket:
             Taker(not trade.buyer_is_maker, int(trade.price / tick), int(trade.qty / lot))
             for trade in self._market.trades(self._step)
         ]
+
+    def _sweeps(self, sides: Sides) -> Iterator[Taker]:
+        """Now and then somebody wants a good part of what all others have up to some price, or all of it."""
+        if self._dice.random() >= SWEEP_CHANCE:
+            return
+        buy = self._dice.random() < 0.5
+        reach = 1 + (1 if buy else -1) * self._dice.uniform(*SWEEP_BPS) / 1e4
+        levels = sides[1] if buy else sides[0]
+        limit = round(min(levels) * reach if buy else max(levels) * reach)
+        wanted = sum(lots for price, lots in levels.items() if (price <= limit if buy else price >= limit))
+        yield Taker(buy, limit, max(1, int(wanted * self._dice.uniform(0.3, 1.0))), deep=True)
 
 
 def _unit(step: Decimal, decimals: int) -> int:
@@ -98,6 +119,8 @@ class Others:
             self.show()
             for taker in takers:
                 self.take(buy=taker.buy, price=self._moved_price(taker.price), lots=taker.lots)
+                if taker.deep:
+                    self.show()  # the others are back at once, so that the reference stays a whole book
         if self._faults.strikes("partial_burst"):
             self._burst()
 

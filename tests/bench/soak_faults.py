@@ -94,6 +94,7 @@ class Soak:
             ("/connections/stall", {"kind": "ws_api", "seconds": 8}),
             ("/connections/drop", {"kind": "ws_api"}),
             ("/connections/drop", {"kind": "streams"}),
+            ("/connections/shutdown", {"seconds": 3}),
             ("/maintenance", {"on": True}),
         ]
         for number in range(10**6):

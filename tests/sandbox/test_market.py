@@ -16,6 +16,7 @@ from port_for import select_random as free_port
 
 from mmctl.core.book import BookKey
 from mmctl.errors import UsageError
+from mmctl.sandbox.market import OrderAsked
 from mmctl.sandbox.options import HOST, MarketKind, SandboxOptions
 from mmctl.sandbox.publish import EXCHANGE
 from mmctl.sandbox.server import Sandbox
@@ -67,6 +68,28 @@ async def test_a_market_that_moves_through_an_own_order_fills_it() -> None:
         await client.control("/market/move", symbol=SYMBOL, bps=20)
         found = (await client.rest("GET", "/api/v3/order", symbol=SYMBOL, origClientOrderId="own")).body
         assert (found["status"], found["cummulativeQuoteQty"]) == ("FILLED", f"{float(price) * 0.01:.8f}")
+
+
+def test_a_ladder_a_few_bps_from_the_touch_fills_in_part_and_whole() -> None:
+    """As that of the sandbox profile: two bps outside the reference's first levels."""
+    sandbox = Sandbox(SandboxOptions(seed=7, limits="off"))
+    exchange, account = sandbox.exchange, sandbox.exchange.accounts["main"]
+    market = exchange.markets[SYMBOL]
+    filled = whole = 0
+    for _ in range(200):  # rounds of a second
+        orders = []
+        for buy, half, outward in ((True, market.book.bids, 0.9998), (False, market.book.asks, 1.0002)):
+            for number, level in enumerate(half.top(5)):
+                asked = OrderAsked(f"{buy}{number}", buy, "LIMIT_MAKER", "GTC", round(level.price * outward), 3000)
+                orders.append(exchange.place(account, market, asked))
+        for _ in range(10):
+            sandbox.step()
+        for order in orders:
+            filled += order.executed > 0
+            whole += order.left == 0
+            if order.is_open:
+                exchange.cancel(account, market, order, "cancel")
+    assert filled > whole > 20
 
 
 async def test_own_orders_fill_now_and_then() -> None:
