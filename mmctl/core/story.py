@@ -13,6 +13,15 @@ from mmctl.core.instrument import plain
 WANTED = ("layer", "side", "price", "qty", "level", "time_in_force", "epoch", "decision")
 """What an intent says of its order."""
 
+TOLD_BY = {
+    "ended": "the venue said so",
+    "rejected": "the venue refused it",
+    "fill": "its trades make it whole",
+    "not_found": "the venue does not know it",
+    "seen": "the venue showed it so",
+}
+"""What an end rests on, by the event that told it."""
+
 Verdict = Literal["wanted", "keep", "cancel", ""]
 
 
@@ -79,6 +88,12 @@ def told(client_id: str, entries: Sequence[Entry]) -> Story:
     )
 
 
+def evidence_of(end: Entry) -> str:
+    """What an end rests on: who told it, and in which words."""
+    told_by = str(end.body.get("told_by", ""))
+    return ": ".join(filter(None, (TOLD_BY.get(told_by, told_by), str(end.body.get("evidence") or ""))))
+
+
 def _terms(entries: Iterable[Entry]) -> dict[str, Plain]:
     for entry in entries:
         if entry.kind in (Kind.INTENT, Kind.ADOPTED) and "price" in entry.body:
@@ -137,7 +152,7 @@ def _state(entries: Iterable[Entry]) -> tuple[str, str]:
     state, evidence = "intended", ""
     for entry in entries:
         if entry.kind is Kind.END:
-            state, evidence = str(entry.body.get("state", "ended")), str(entry.body.get("evidence", ""))
+            state, evidence = str(entry.body.get("state", "ended")), evidence_of(entry)
         elif entry.kind is Kind.ADOPTED:
             state, evidence = "open", ""
         elif entry.kind is Kind.REPLY and not evidence and entry.body.get("state"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from mmctl.core.entries import Entry, Kind, Plain
-from mmctl.core.story import Chapter, Story
+from mmctl.core.story import Chapter, Story, evidence_of
 from mmctl.views.text import clean, clock
 
 WIDTH = 80
@@ -111,7 +111,7 @@ def _said(entry: Entry) -> str:
             text = f"{body.get('side')} {body.get('qty')} at {body.get('price')}, {role}"
             return f"{text}, fee {body.get('fee')} {body.get('fee_asset')}, trade {body.get('trade_id')}"
         case Kind.END:
-            return _joined(f"{body.get('state')}", body.get("evidence"))
+            return _joined(f"{body.get('state')}", evidence_of(entry))
         case Kind.DECISION:
             counts = ", ".join(f"{name} {_count(body.get(name))}" for name in ("target", "keep", "cancel", "refused"))
             return f"{body.get('decision')} {body.get('layer')}: {counts}{_book_in_short(body.get('book'))}"

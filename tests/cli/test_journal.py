@@ -66,7 +66,7 @@ STORY = [
     ),
     decision(6, 6000, keep=[OTHER], cancel=[[BID, "price: no quote within 2 bps"]], forced=True),
     entry(Kind.REQUEST, 6001, BID, "777", request="cancel", reason="price: no quote within 2 bps"),
-    entry(Kind.END, 86_400_000, BID, "777", state="cancelled", evidence="the venue said so", told_by="ended"),
+    entry(Kind.END, 86_400_000, BID, "777", state="cancelled", evidence="as asked", told_by="ended"),
     decision(7, 86_400_100, keep=[OTHER]),
 ]  # fmt: skip
 
@@ -86,7 +86,7 @@ def write(state_dir: Path, entries: list[Entry]) -> Path:
 EXPLAINED = f"""\
 {BID} on binance, account main, BTCUSDT, order 777 there
   near buy 0.500 at 61802.00, level 2, GTX, epoch 17
-  cancelled: the venue said so; filled 0.100
+  cancelled: the venue said so: as asked; filled 0.100
 2023-11-14 UTC
 22:13:20.100 wanted     by decision 17-1, round 1 of near, at level 2, one of 3
                         on its side; it answers the book of binance: bid
@@ -101,7 +101,7 @@ EXPLAINED = f"""\
                         quote within 2 bps
 22:13:26.001 request    cancel: price: no quote within 2 bps
 2023-11-15 UTC
-22:13:20.000 end        cancelled: the venue said so
+22:13:20.000 end        cancelled: the venue said so: as asked
 """
 
 
@@ -123,7 +123,7 @@ def test_explain_as_json(call: Caller) -> None:
         "v": 1, "event": "explain", "pair": "BTC-USDT", "client_id": BID, "order_id": "777", "venue": "binance",
         "account": "main", "symbol": "BTCUSDT", "layer": "near", "side": "buy", "price": "61802.00", "qty": "0.500",
         "level": 2, "time_in_force": "GTX", "epoch": 17, "filled": "0.100", "state": "cancelled",
-        "evidence": "the venue said so", "decision": "17-1", "book": BOOK,
+        "evidence": "the venue said so: as asked", "decision": "17-1", "book": BOOK,
     }  # fmt: skip
     assert [(one["ts_ms"] - T0_MS, one["kind"]) for one in story[:4]] == [
         (100, "decision"), (101, "intent"), (102, "request"), (140, "reply"),
