@@ -181,6 +181,7 @@ class FolderPresence:
         if self._file is not None:
             self._file.close(keep=True)
             self._file = self._record = None
+        self._leases = {}
         self._let_go()
 
     def _let_go(self) -> None:
