@@ -102,7 +102,6 @@ MAY_IMPORT = {
         "views",
         "feeds",
         "venues",
-        "shared",
         "wire",
         "clock",
         "profile",
@@ -110,8 +109,12 @@ MAY_IMPORT = {
         "core",
         "root",
     },
+    # Engines, a venue and a network of its own making, wired together to be tried.
+    "drill": {
+        *("drill", "sandbox", "bootstrap", "engine", "venues", "feeds", "wire", "profile", "ports", "core"),
+    },
     # Nothing of feeds, venues and the clock: only bootstrap chooses one.
-    "cli": {"cli", "bootstrap", "sandbox", "engine", "views", "profile", "ports", "core", "root"},
+    "cli": {"cli", "bootstrap", "drill", "sandbox", "engine", "views", "profile", "ports", "core", "root"},
     "__main__": {"cli", "root"},
     "clock": set(),
     "errors": set(),

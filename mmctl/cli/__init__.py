@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mmctl import __version__
-from mmctl.cli import doctor, journal, looking, quoting, sandbox, stopping
+from mmctl.cli import doctor, drill, journal, looking, quoting, sandbox, stopping
 from mmctl.cli.options import say
 from mmctl.cli.plain import PlainGroup
 from mmctl.errors import EXIT_DONE, EXIT_FAULT, EXIT_SIGINT, EXIT_USAGE, MmctlError, UsageError
@@ -32,6 +32,7 @@ stopping.add_to(app)
 journal.add_to(app)
 doctor.add_to(app)
 sandbox.add_to(app)
+drill.add_to(app)
 
 
 def _version(wanted: bool) -> None:

@@ -13,7 +13,6 @@ from mmctl.cli.options import (
     PairOption,
     PlainOutputOption,
     ProfileOption,
-    RedisOption,
     duration_s,
 )
 from mmctl.cli.plain import PlainCommand
@@ -45,7 +44,6 @@ def cancel_near(
     deadline: DeadlineOption = "60s",
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-near",
-    redis_url: RedisOption = None,
     output: PlainOutputOption = Output.TEXT,
     no_color: NoColorOption = False,
     debug: DebugOption = False,
@@ -59,7 +57,7 @@ def cancel_near(
     Example:
       mmctl cancel-near --profile binance-spot --pair BTC-USDT
     """
-    scope = (tuple(pair or ()), profile, venue, account, all_symbols, redis_url)
+    scope = (tuple(pair or ()), profile, venue, account, all_symbols)
     return _stop(Layer.NEAR, scope, include_foreign, deadline, not no_halt, why, output)
 
 
@@ -73,7 +71,6 @@ def cancel_all(
     deadline: DeadlineOption = "60s",
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-all",
-    redis_url: RedisOption = None,
     output: PlainOutputOption = Output.TEXT,
     no_color: NoColorOption = False,
     debug: DebugOption = False,
@@ -86,13 +83,13 @@ def cancel_all(
     Example:
       mmctl cancel-all --profile binance-spot
     """
-    scope = (tuple(pair or ()), profile, venue, account, all_symbols, redis_url)
+    scope = (tuple(pair or ()), profile, venue, account, all_symbols)
     return _stop(None, scope, include_foreign, deadline, not no_halt, why, output)
 
 
 def _stop(
     layer: Layer | None,
-    scope: tuple[tuple[str, ...], str | None, str | None, str | None, bool, str | None],
+    scope: tuple[tuple[str, ...], str | None, str | None, str | None, bool],
     include_foreign: bool,
     deadline: str,
     halt: bool,
@@ -122,7 +119,6 @@ def resume(
     venue: VenueOption = None,
     account: AccountOption = None,
     all_symbols: AllSymbolsOption = False,
-    redis_url: RedisOption = None,
     output: PlainOutputOption = Output.TEXT,
     no_color: NoColorOption = False,
     debug: DebugOption = False,
@@ -138,7 +134,7 @@ def resume(
     from mmctl.cli.lift import lift
     from mmctl.cli.stop_targets import ScopeAsked
 
-    return lift(ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols, redis_url), output)
+    return lift(ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols), output)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -24,6 +24,7 @@ VERBS = (
     "journal",
     "doctor",
     "sandbox",
+    "drill",
 )
 EXAMPLE_CODES = {
     "run": 0,

@@ -1,0 +1,67 @@
+"""The verb: its JSON, its text, what it says to bad input, and one seed is one story."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmctl.cli import run_cli
+
+
+def drill(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mmctl", "drill", *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_one_seed_is_one_trace_whatever_the_hash_seed(tmp_path: Path) -> None:
+    told, traces = [], []
+    for number in ("1", "2"):
+        trace = tmp_path / number
+        done = drill("--seeds", "4", "--output", "json", "--trace", str(trace), PYTHONHASHSEED=number)
+        told.append(json.loads(done.stdout)["trace_sha256"])
+        traces.append(trace.read_bytes())
+    assert traces[0] == traces[1]
+    assert told[0] == told[1]
+
+
+def test_seeds_beside_each_other_are_told_in_their_order() -> None:
+    alone, beside = (
+        json.loads(drill("--seeds", "4", "--output", "json", *more).stdout) for more in ((), ("--jobs", "2"))
+    )
+    assert alone | {"elapsed_ms": 0} == beside | {"elapsed_ms": 0}
+
+
+def test_the_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli(["drill", "--seed", "3", "--rounds", "4", "--output", "json"])
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert list(told) == ["v", "event", "seeds", "rounds", "faults", "broken", "trace_sha256", "elapsed_ms"]
+    assert (told["v"], told["event"], told["seeds"]) == (1, "drill", 1)
+    assert told["rounds"] >= 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seeds", "0"], "--seeds 0: not a whole number above zero"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--rounds", "x"], "--rounds x"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["--profile", "nobody"], "there is no profile 'nobody'"),
+        (["--pair", "XXX-YYY"], "XXX-YYY"),
+        (["--output", "live"], "a drill has no screen"),
+        (["--trace", "x", "--jobs", "2"], "--trace: one process writes it"),
+        (["--trace", "/nowhere/at/all"], "--trace /nowhere/at/all: No such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["drill", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
