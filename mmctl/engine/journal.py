@@ -86,8 +86,6 @@ class SqliteJournal:
 
     async def _ask(self, question: Callable[[JournalStore], Told]) -> Told:
         """Ask the store on the writer's thread, after all that was noted."""
-        if not self._writer.is_alive:
-            raise JournalUnwritable(self.fault)
         loop = asyncio.get_running_loop()
         told: asyncio.Future[Told] = loop.create_future()
 

@@ -57,6 +57,7 @@ class Queue:
         self.dropped = 0
         """Noted entries that were given up and not told of yet."""
         self._last_dropped: Entry | None = None
+        self._closed: Exception | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -64,6 +65,8 @@ class Queue:
 
     def note(self, entry: Entry) -> None:
         with self._lock:
+            if self._closed is not None:
+                return
             if self._noted >= MOST:
                 self._make_room()
             self._items.append(entry)
@@ -72,8 +75,18 @@ class Queue:
 
     def ask(self, item: Commit | Read) -> None:
         with self._lock:
-            self._items.append(item)
+            closed = self._closed
+            if closed is None:
+                self._items.append(item)
+        if closed is not None:
+            item.answer(closed)
         self.hurry()
+
+    def close(self, why: Exception) -> list[Waiting]:
+        """Take nothing more: whoever asks is told ``why``. Returns what still waits."""
+        with self._lock:
+            self._closed = why
+        return self.take()
 
     def hurry(self) -> None:
         """Wake the writer, now."""

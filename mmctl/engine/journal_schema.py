@@ -135,6 +135,8 @@ def _mend(said: str, error: Exception) -> str:
         return "another process holds it: `fuser` on the file names it"
     if "full" in said or "No space" in said:
         return "make room on that disk; it goes on by itself"
+    if "I/O" in said:
+        return "look at that disk; it goes on by itself"
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     if damaged or "malformed" in said:
         return SET_ASIDE

@@ -31,7 +31,7 @@ WAL_SHARE = 8
 """One part in so many of all bytes is for the write-ahead file, which is written back when half of that is used."""
 
 TRIMMED = 100
-"""Entries that go at once, so that no commit waits long behind them."""
+"""Entries that go at once, so that no commit waits long behind them; twice what came since, where that is more."""
 
 KEPT_TRADES = 100_000
 """Trade ids that are remembered beside those of unfinished orders."""
@@ -56,6 +56,8 @@ class JournalStore:
         self._db = opened(path)
         self._file = self._identity()
         self._page_bytes = self._pragma("page_size")
+        self._came = 0
+        """Entries written since old ones were last looked for."""
         self._forgot_at = 0
         self._written_back = 0
         """The length of the write-ahead file when it was last written back, where it was not started anew since."""
@@ -74,6 +76,7 @@ class JournalStore:
             self._insert(_ORDER, [row.order for row in fresh if row.order is not None])
             self._each_order("UPDATE orders SET accepted = 1", [row for row in fresh if row.heard])
             self._each_order("DELETE FROM orders", _over(fresh))
+            self._came += len(fresh)
 
     def probe(self) -> None:
         """Write something that changes nothing, to see whether that can be done."""
@@ -148,11 +151,14 @@ class JournalStore:
 
     def _trim(self, max_bytes: int) -> bool:
         if self.bytes_used <= max_bytes:
+            self._came = 0
             return False
         with self._transaction():
             gone = self._db.execute(
-                "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries ORDER BY seq LIMIT ?)", (TRIMMED,)
+                "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries ORDER BY seq LIMIT ?)",
+                (max(TRIMMED, 2 * self._came),),
             ).rowcount
+        self._came = 0
         return gone > 0
 
     def _forget_trades(self) -> None:

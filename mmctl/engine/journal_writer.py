@@ -20,7 +20,7 @@ RETRY_S = 0.25
 LINGER_S = 0.01
 """How long noted entries wait for more of them: what a kill loses of them is no more than that."""
 
-BATCH = 2000
+BATCH = 500
 """Entries in one transaction, where commits do not ask for more."""
 
 DROPPED = "journal_dropped"
@@ -45,10 +45,6 @@ class Writer:
 
     def start(self) -> None:
         self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
 
     def end(self, within_s: float) -> None:
         """Write out what waits, and end; what cannot be written by then is lost."""
@@ -81,9 +77,10 @@ class Writer:
             self.fault = f"the writer of the journal {self._path} ended: {type(error).__name__}: {error}"
         finally:
             self._let_go()
-            for item in (*self._in_hand, *self._queue.take()):  # those that have an answer already mind no second one
+            why = JournalUnwritable(self.fault)
+            for item in (*self._in_hand, *self._queue.close(why)):  # what has an answer already minds no second one
                 if not isinstance(item, Entry):
-                    item.answer(JournalUnwritable(self.fault))
+                    item.answer(why)
 
     def _turn(self) -> None:
         """Write all that waits, in order; questions have their turn between. A fault is probed if there is nothing."""
@@ -98,6 +95,8 @@ class Writer:
                 kept += [item for item in batch if isinstance(item, Entry)]
             if question is not None:
                 self._answer(question)
+            while error is None and len(batch) == BATCH and self._tidy():
+                """Much was waiting: the file keeps within its bound between its parts too."""
         self._queue.put_back(kept)
         if error is None:
             self.late, self._in_hand = "", []

@@ -338,6 +338,75 @@ def test_kill_9_loses_nothing_that_was_committed(path: Path, lines: int) -> None
         assert [one.client_id for one in store.recall(*ASKED).unfinished] == [one for one in there if one not in ended]
 
 
+async def test_the_file_keeps_within_its_bound_however_much_is_noted(path: Path) -> None:
+    bound = 32 << 20
+
+    def bytes_now() -> int:
+        return sum(file.stat().st_size for file in path.parent.glob("journal.sqlite*"))
+
+    async with journal_on(path, lambda path: JournalStore(path, max_bytes=bound)) as journal:
+        await journal.commit([intent(0)])
+        journal.note(fill(0, "7"))
+        most = 0
+        for number in range(30):
+            for _ in range(200):
+                journal.note(entry(Kind.DECISION, decision=f"17-{number}", book="x" * 8000))
+            await journal.commit([intent(1 + number)])
+            most = max(most, bytes_now())
+        for _ in range(2000):
+            journal.note(entry(Kind.DECISION, book="x" * 2000))
+        recalled = await journal.recall(*ASKED)
+        most = max(most, bytes_now())
+        assert len(recalled.unfinished) == 31
+        assert recalled.position == Decimal("0.1")
+        assert await journal.knows([own_id(0)]) == {own_id(0)}
+    assert bound // 2 < most <= bound
+
+
+FULL = """
+import asyncio, resource, sys
+from pathlib import Path
+from mmctl.core.entries import Kind
+from mmctl.engine.journal import SqliteJournal
+from mmctl.errors import JournalUnwritable
+from tests.engine.journal_samples import entry, intent
+
+async def main():
+    journal = SqliteJournal(Path(sys.argv[1]))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # no file may grow beyond that
+    number = 0
+    try:
+        while True:
+            await journal.commit([intent(number), entry(Kind.DECISION, book="x" * 20_000)])
+            number += 1
+    except JournalUnwritable as error:
+        print(error)
+    assert journal.fault
+    journal.note(entry(Kind.REPLY, number))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    while journal.fault:
+        await asyncio.sleep(0.01)
+    await journal.commit([intent(number + 1)])
+    await journal.close()
+    print(number)
+
+asyncio.run(main())
+"""
+
+
+def test_a_file_that_may_not_grow_is_told_and_gone_on_with_when_it_may(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True, timeout=40
+    )
+    said, number = done.stdout.splitlines()
+    assert f"the journal {path} cannot be written: " in said
+    there = [client_id for kind, client_id in written(path) if kind != "decision"]
+    assert there == [own_id(each) for each in (*range(int(number) + 1), int(number) + 1)]
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 # Without a thread
 
 
