@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mmctl import __version__
-from mmctl.cli import doctor, drill, journal, looking, quoting, sandbox, stopping
+from mmctl.cli import doctor, drill, journal, looking, quoting, sandbox, stopping, watching
 from mmctl.cli.options import say
 from mmctl.cli.plain import PlainGroup
 from mmctl.errors import EXIT_DONE, EXIT_FAULT, EXIT_SIGINT, EXIT_USAGE, MmctlError, UsageError
@@ -29,6 +29,7 @@ app = typer.Typer(
 quoting.add_to(app)
 looking.add_to(app)
 stopping.add_to(app)
+watching.add_to(app)
 journal.add_to(app)
 doctor.add_to(app)
 sandbox.add_to(app)

@@ -20,6 +20,8 @@ VERBS = (
     "cancel-near",
     "cancel-all",
     "resume",
+    "halt",
+    "status",
     "explain",
     "journal",
     "doctor",
@@ -34,6 +36,8 @@ EXAMPLE_CODES = {
     "cancel-near": 2,  # there are no keys for the venue
     "cancel-all": 2,
     "resume": 0,
+    "halt": 0,
+    "status": 0,
     "explain": 2,  # there is no journal
     "journal": 2,
     "doctor": 4,  # no sandbox is running
