@@ -9,21 +9,25 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from mmctl import __version__
+from mmctl.bootstrap_shared import make_shared
 from mmctl.core.instrument import Instrument, plain
 from mmctl.core.report import Report
 from mmctl.core.spec import PairSpec, Strategy
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.epoch import next_epoch
+from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.journal import SqliteJournal, journal_path
 from mmctl.engine.loop import Engine
 from mmctl.engine.no_journal import NoJournal
 from mmctl.engine.pair import Pair
+from mmctl.engine.presence import NoPresence, Presence
 from mmctl.errors import NoKeys, UsageError, VenueUnreachable
 from mmctl.markets import MOCK, has_adapter
 from mmctl.ports import Clock, Feed, Journal, Venue
@@ -59,6 +63,9 @@ class Setup:
         return binance_urls(os.environ) if binance is None else account_urls(binance)
 
 
+PresenceMaker = Callable[[Setup, Venue, FileHaltLatch, Callable[[Report], None], AsyncExitStack], Presence]
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A venue ready for use, and the pairs on it as they are made there."""
@@ -68,6 +75,8 @@ class Opened:
     notes: tuple[str, ...] = ()
     unread: str = ""
     """Why the account itself cannot be read, so that a mock stands in for it."""
+    presence: PresenceMaker = field(default=lambda setup, venue, latch, report, stack: NoPresence())
+    """How an engine there is known to others: not at all, where the venue is in this process."""
 
 
 VenueChoice = Callable[[Setup, Feed, AsyncExitStack], AsyncIterator[Opened]]
@@ -118,7 +127,7 @@ async def own_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIt
         for spec in specs:
             _check_limits(spec)
         made = await _open_live(setup, venue, account, stack, partial(_check_feed, setup.feed))
-        yield Opened(made, specs)
+        yield Opened(made, specs, presence=_known_to_others)
 
 
 async def readable_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIterator[Opened]:
@@ -249,7 +258,8 @@ async def open_pairs(
         latch = FileHaltLatch(setup.state_dir)
         pairs: list[Pair] = []
         async for opened in choice(setup, feed, stack):
-            desk = AccountDesk(opened.venue, setup.clock, report, NoJournal() if journal is None else journal)
+            presence = opened.presence(setup, opened.venue, latch, report, stack)
+            desk = AccountDesk(opened.venue, setup.clock, report, NoJournal() if journal is None else journal, presence)
             desk.unread = opened.unread
             for spec in opened.pairs:
                 instrument = coarser(await opened.venue.instrument(spec.symbol), spec)
@@ -274,6 +284,18 @@ async def open_engine(
         made = Engine(pairs, feed, setup.clock)
         await made.prepare(partial(_take_epoch, setup))
         yield made
+
+
+def _known_to_others(
+    setup: Setup, venue: Venue, latch: FileHaltLatch, report: Callable[[Report], None], stack: AsyncExitStack
+) -> Presence:
+    """By the state folder, and by Redis where one is configured; all of it ends with ``stack``."""
+    shared = make_shared(setup.redis_url)
+    if shared is not None:
+        stack.push_async_callback(shared.close)
+    made = FolderPresence(setup.state_dir, venue, setup.clock, latch, report, shared=shared, version=__version__)
+    stack.push_async_callback(made.end)
+    return made
 
 
 def _take_epoch(setup: Setup, desk: AccountDesk, seen: int) -> int:

@@ -55,13 +55,14 @@ class StopPair:
 @dataclass(frozen=True, slots=True)
 class StopProfile:
     """What was read. ``faults`` has a line for each account that could not be; ``astray`` says that there is a pair
-    of which the account is not known."""
+    of which the account is not known. ``redis_url`` is as it stands there, right or wrong, and may hold a password."""
 
     shown: str
     accounts: Mapping[str, StopAccount]
     pairs: tuple[StopPair, ...]
     faults: tuple[str, ...]
     astray: bool = False
+    redis_url: str | None = field(default=None, repr=False)
 
     def live_accounts(self, mock: bool = False) -> tuple[StopAccount, ...]:
         """The accounts that have pairs; where a pair is astray or none was read, all. ``mock``: those on it too."""
@@ -122,7 +123,9 @@ def _toml(text: str, shown: str) -> StopProfile:
             pairs.append(_pair(name, values, defaults, account))
         elif not (isinstance(named, str) and named in tables):  # else that account is a fault of its own
             astray = True
-    return StopProfile(shown, accounts, tuple(pairs), tuple(faults), astray)
+    redis = raw.get("redis")
+    redis_url = _word(redis.get("url")) if isinstance(redis, dict) else None
+    return StopProfile(shown, accounts, tuple(pairs), tuple(faults), astray, redis_url)
 
 
 def _tables(value: object) -> dict[str, _Table]:

@@ -153,6 +153,28 @@ def redis_url(option: str | None, environ: Mapping[str, str], profile: SecretStr
     return profile
 
 
+def plain_redis_url(option: str | None, environ: Mapping[str, str], profile: str | None) -> tuple[str | None, str, str]:
+    """As ``redis_url``, read without pydantic: the address, the server for people, and what is wrong with it.
+
+    Raises ``UsageError`` for a wrong address on the command line; any other must keep nobody from stopping.
+    """
+    for url, where in (
+        (option, "--redis-url"),
+        (environ.get(REDIS_VARIABLE), REDIS_VARIABLE),
+        (profile, "[redis] url"),
+    ):
+        if url is None or (not url and where == REDIS_VARIABLE):
+            continue
+        try:
+            return url, f"Redis at {server_of(url)}", ""
+        except UsageError as error:
+            fault = f"{where}: {masked_url(url)} is not an address of Redis"
+            if where == "--redis-url":
+                raise UsageError(fault, error.hint) from None
+            return url, "Redis", fault
+    return None, "", ""
+
+
 def checked_redis_url(url: str, where: str) -> SecretStr:
     """``url`` as a secret. Raises ``UsageError``, naming ``where`` it stands, unless it is an address of Redis."""
     from pydantic import SecretStr

@@ -102,6 +102,7 @@ MAY_IMPORT = {
         "views",
         "feeds",
         "venues",
+        "shared",
         "wire",
         "clock",
         "profile",

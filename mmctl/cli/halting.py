@@ -1,43 +1,63 @@
-"""Setting halts: written down before the venue is asked, and never in the way of asking it."""
+"""Setting halts for a verb: in the state folder at once, in Redis beside whatever else is done."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from mmctl.cli.options import note
+from mmctl.cli.shared_place import SharedPlace
 from mmctl.core.order import Layer
+from mmctl.engine.everywhere import HaltsSet, set_everywhere, share
 from mmctl.engine.halt import FileHaltLatch, who
-from mmctl.errors import StateUnreadable
+from mmctl.errors import SharedUnreadable
 from mmctl.ports import HaltScope
 
-
-@dataclass(frozen=True, slots=True)
-class HaltsSet:
-    """What became of the halts that were asked for: ``uids`` of those that stand somewhere, and each thing amiss."""
-
-    uids: tuple[str, ...] = ()
-    amiss: tuple[str, ...] = ()
-    asked: bool = True
-
-    @property
-    def status(self) -> str:
-        """``set``, ``not_set`` where none was asked for, ``failed`` where one does not stand everywhere it should."""
-        return "not_set" if not self.asked else "failed" if self.amiss else "set"
+NOT_ASKED = HaltsSet(())
 
 
-NOT_ASKED = HaltsSet(asked=False)
+class Halting:
+    """The halts of one verb. ``halts`` tells at any time how far it has come."""
+
+    def __init__(self, latch: FileHaltLatch, place: SharedPlace) -> None:
+        self._latch = latch
+        self._place = place
+        self._sharing: asyncio.Task[None] | None = None
+        self.halts = NOT_ASKED
+
+    async def begin(self, scopes: Sequence[HaltScope], why: str, by: str = "") -> None:
+        """Halt in the state folder, and begin to halt in Redis. Never raises for what a place does."""
+        self._place.begin()
+        at_ms = time.time_ns() // 1_000_000
+        self.halts = await set_everywhere(self._latch, None, scopes, by=by or who(), at_ms=at_ms, why=why)
+        if self._place.configured:
+            self._sharing = asyncio.create_task(self._share())
+
+    async def end(self) -> HaltsSet:
+        """Wait for Redis, which takes two seconds at most since the beginning, and note what is amiss."""
+        if self._sharing is not None:
+            await self._sharing
+        for fault in self.halts.faults:
+            note(f"the halt could not be set, a running engine will quote again: {fault}")
+        return self.halts
+
+    async def _share(self) -> None:
+        try:
+            shared = await self._place.get()
+        except SharedUnreadable as error:
+            self.halts = replace(self.halts, shared_fault=str(error))
+            return
+        if shared is not None:
+            self.halts = await share(self._latch, shared, self.halts)
+
+
+def status(halts: HaltsSet) -> str:
+    """``set``, ``not_set`` where none was asked for, ``failed`` where one does not stand everywhere it should."""
+    return "failed" if halts.faults else "set" if halts.halts else "not_set"
 
 
 def scopes_of(venue: str, account: str, symbols: Sequence[str] | None, layer: Layer | None) -> list[HaltScope]:
     """A halt for each symbol, or one for all."""
     return [HaltScope(venue, account, symbol, layer) for symbol in symbols or (None,)]
-
-
-def set_halts(latch: FileHaltLatch, scopes: Sequence[HaltScope], why: str, by: str) -> HaltsSet:
-    """Set a halt for each of ``scopes``; what cannot be set is told, and never raised."""
-    at_ms, by = time.time_ns() // 1_000_000, by or who()
-    try:
-        return HaltsSet(tuple(latch.set(scope, by=by, at_ms=at_ms, why=why).uid for scope in scopes))
-    except StateUnreadable as error:
-        return HaltsSet(amiss=(str(error),))

@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import os
 import signal
-from pathlib import Path
+from collections.abc import Sequence
 
 from mmctl.bootstrap_stop import stop_clock, stop_venue
-from mmctl.cli.halting import NOT_ASKED, HaltsSet, scopes_of, set_halts
+from mmctl.cli.diary import write_down
+from mmctl.cli.halting import Halting, scopes_of
 from mmctl.cli.options import Output, note, warn_of_environment
-from mmctl.cli.stop_receipt import Receipt, exit_code, receipt, tell_receipt
+from mmctl.cli.shared_place import SharedPlace, shared_place
+from mmctl.cli.stop_receipt import Receipt, exit_code, journal_entries, receipt, tell_receipt
 from mmctl.cli.stop_targets import StopAsked, Target, targets, tell
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.lock import sharing, stop_lock
-from mmctl.engine.registered import engines
+from mmctl.engine.registry import Registry
 from mmctl.engine.roll import Roll
 from mmctl.engine.sweep import LONGEST_PAUSE_S, Sweeper
 from mmctl.engine.swept import Scope, StopVenue, Swept
@@ -51,8 +53,9 @@ async def stop(asked: StopAsked, output: Output) -> int:
     A fault of one account holds up no other. Raises ``UsageError`` where nothing that is asked for can be
     stopped from here.
     """
-    found, unread = targets(asked.scope)
-    chosen, unusable = _with_venues(found, asked)
+    found = targets(asked.scope)
+    place = shared_place(asked.scope.redis_url, found.redis_url)
+    chosen, unusable = _with_venues(found.targets, asked)
     tell(f"stopping {asked.layer or 'all'}", [target for target, _ in chosen])
     warn_of_environment()
     latch = FileHaltLatch(state_dir(os.environ))
@@ -60,22 +63,25 @@ async def stop(asked: StopAsked, output: Output) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
     try:
         ends = await asyncio.gather(
-            *(_stop_and_tell(venue, target, asked, latch, output) for target, venue in chosen), return_exceptions=True
+            *(_stop_and_tell(venue, target, asked, latch, place, output) for target, venue in chosen),
+            return_exceptions=True,
         )
     except asyncio.CancelledError:
         note(f"interrupted: own orders may remain, {'halts stay set' if asked.halt else 'no halt was set'}")
         raise
+    finally:
+        await place.close()
     for end in ends:
         if isinstance(end, BaseException):
             raise end
-    missed = [*unread, *map(str, unusable)]
+    missed = [*found.faults, *map(str, unusable)]
     for line in missed:
         note(f"{line}: nothing was done there")
     codes = [end for end in ends if isinstance(end, int)] + [EXIT_USAGE for _ in missed]
     return min(codes, key=WORST_FIRST.index)
 
 
-def _with_venues(found: list[Target], asked: StopAsked) -> tuple[list[tuple[Target, StopVenue]], list[UsageError]]:
+def _with_venues(found: Sequence[Target], asked: StopAsked) -> tuple[list[tuple[Target, StopVenue]], list[UsageError]]:
     """The targets that can be stopped from here, and why others cannot. Raises ``UsageError`` where none can.
 
     A bulk cancel would end far and foreign orders: never for near, and foreign ones only where that was said.
@@ -94,40 +100,47 @@ def _with_venues(found: list[Target], asked: StopAsked) -> tuple[list[tuple[Targ
 
 
 async def _stop_and_tell(
-    venue: StopVenue, target: Target, asked: StopAsked, latch: FileHaltLatch, output: Output
+    venue: StopVenue, target: Target, asked: StopAsked, latch: FileHaltLatch, place: SharedPlace, output: Output
 ) -> int:
     """Stop one account and show how it ended; returns its exit code."""
     try:
-        stopped = await stop_account(venue, target, asked, latch, stop_clock())
+        stopped = await stop_account(venue, target, asked, latch, place, stop_clock())
     finally:
         await venue.close()
     tell_receipt(stopped, output)
+    await write_down(latch.path.parent, journal_entries(target, asked, stopped))
     return exit_code(stopped)
 
 
 async def stop_account(
-    venue: StopVenue, target: Target, asked: StopAsked, latch: FileHaltLatch, clock: Clock
+    venue: StopVenue, target: Target, asked: StopAsked, latch: FileHaltLatch, place: SharedPlace, clock: Clock
 ) -> Receipt:
-    """Halt, sweep, and write the receipt of one account. Never raises for what venue and state folder do."""
+    """Halt, sweep, and write the receipt of one account. Never raises for what venue, state folder and Redis do."""
     account, state_dir = target.account, latch.path.parent
+    registry = Registry(state_dir, account.venue, account.name, clock, place.where)
+    halting = Halting(latch, place)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # where no lock can be had, no halt can be set, which is told
             stack.enter_context(sharing(stop_lock(state_dir, account.venue, account.name)))
-        scopes = scopes_of(account.venue, account.name, target.symbols, asked.layer)
-        halts = set_halts(latch, scopes, asked.why, asked.by) if asked.halt else NOT_ASKED
-        for line in halts.amiss:
-            note(f"the halt could not be set, a running engine will quote again: {line}")
-        swept = await _sweep(venue, target, asked, halts, state_dir, clock)
-        return await receipt(venue, target, asked, halts, swept, latch)
+        if asked.halt:
+            await halting.begin(
+                scopes_of(account.venue, account.name, target.symbols, asked.layer), asked.why, asked.by
+            )
+        reading = asyncio.create_task(registry.keep_reading(place.get))
+        try:
+            swept = await _sweep(venue, target, asked, registry, halting.halts.uids, clock)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        return await receipt(venue, target, asked, await halting.end(), swept, latch)
 
 
 async def _sweep(
-    venue: StopVenue, target: Target, asked: StopAsked, halts: HaltsSet, state_dir: Path, clock: Clock
+    venue: StopVenue, target: Target, asked: StopAsked, registry: Registry, uids: Sequence[str], clock: Clock
 ) -> Swept:
-    account = target.account
     roll = Roll(
-        lambda: engines(state_dir, account.venue, account.name, clock),
-        halts.uids,
+        registry.now,
+        uids,
         layer=asked.layer,
         symbols=target.symbols,
         landing_time_s=venue.landing_time_s,

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from mmctl.cli.halting import HaltsSet
+from mmctl.cli.halting import status
 from mmctl.cli.options import Output, note, say
 from mmctl.cli.stop_targets import StopAsked, Target
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import Layer, Order, State, decode_own_id
+from mmctl.engine.everywhere import HaltsSet
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.swept import StopVenue, Swept
 from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_VENUE, StateUnreadable, VenueError
 from mmctl.ports import Halt
 
 if TYPE_CHECKING:  # not before there is something to tell
+    from mmctl.core.entries import Entry, Plain
     from mmctl.core.report import PairOrders, Stopped
 
 
@@ -31,7 +33,7 @@ class Receipt:
     @property
     def proven(self) -> bool:
         """Whether the venue is proven empty, the halt stands where it was asked for, and nobody places."""
-        return self.swept.proven and not self.halts.amiss and not self.swept.late_epochs
+        return self.swept.proven and not self.halts.faults and not self.swept.late_epochs
 
 
 async def receipt(
@@ -49,7 +51,7 @@ async def receipt(
         account=target.account.name,
         scope=asked.layer or "all",
         pairs=target.names,
-        halt=halts.status,
+        halt=status(halts),
         proof=swept.proof,
         engines=swept.engines,
         cancelled=tuple(swept.cancelled),
@@ -63,6 +65,33 @@ async def receipt(
         unread=swept.unread,
     )
     return Receipt(stopped, swept, halts)
+
+
+def journal_entries(target: Target, asked: StopAsked, receipt: Receipt) -> list[Entry]:
+    """The stop with its whole receipt: what was open at each look, when none first, by what proof, who asked."""
+    from mmctl.cli.diary import entries
+    from mmctl.core.entries import Kind
+
+    stopped, swept = receipt.stopped, receipt.swept
+    remaining = swept.remaining
+    body: dict[str, Plain] = {
+        "why": asked.why,
+        "scope": stopped.scope,
+        "halt": stopped.halt,
+        "halt_uids": list(receipt.halts.uids),
+        "halt_amiss": list(receipt.halts.faults),
+        "proof": stopped.proof,
+        "engines": [{"name": one.name, "epoch": one.epoch, "state": one.state} for one in stopped.engines],
+        "still_placing": sorted(swept.late_epochs),
+        "looks": [list(look) for look in swept.looks],
+        "cancelled": list(stopped.cancelled),
+        "remaining": None if remaining is None else [seen.client_id for _, seen in remaining],
+        "foreign": stopped.foreign,
+        "first_empty_ms": None if stopped.first_empty_ms is None else round(stopped.first_empty_ms),
+        "took_ms": round(stopped.took_ms),
+        "unread": stopped.unread,
+    }
+    return entries(Kind.STOP, stopped.venue, stopped.account, target.symbols, body, asked.by)
 
 
 def exit_code(receipt: Receipt) -> int:
@@ -87,7 +116,7 @@ def tell_receipt(receipt: Receipt, output: Output) -> None:
         note(f"an engine of epoch {epoch} still places orders: stop it")
     for name in swept.not_reached:
         watched = "the venue was watched instead" if swept.proven else "what it does now is not known"
-        halted = "did not acknowledge the halt" if receipt.halts.asked else "is free to quote again"
+        halted = "did not acknowledge the halt" if receipt.halts.halts else "is free to quote again"
         note(f"{name}: {halted}; {watched}")
     if swept.refusal and not swept.proven:
         note(f"the venue last refused a cancel: {swept.refusal}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmctl.cli.options import note
@@ -23,6 +24,7 @@ class ScopeAsked:
     venue: str | None
     account: str | None
     all_symbols: bool
+    redis_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,19 @@ class Target:
         return max((pair.interval_s for pair in self.pairs), default=STRANGER_INTERVAL_S)
 
 
-def targets(asked: ScopeAsked, *, mock: bool = False) -> tuple[list[Target], tuple[str, ...]]:
-    """The accounts in scope, and a line for each that could not be read.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The accounts in scope, a line for each that could not be read, and the profile's address of Redis."""
 
-    ``mock`` takes those on the mock venue too. Raises ``UsageError`` where there is none.
-    """
+    targets: tuple[Target, ...]
+    faults: tuple[str, ...] = ()
+    redis_url: str | None = field(default=None, repr=False)
+
+
+def targets(asked: ScopeAsked, *, mock: bool = False) -> Found:
+    """The accounts in scope. ``mock`` takes those on the mock venue too. Raises ``UsageError`` where there is none."""
     if asked.venue is not None:
-        return [_named(asked, asked.venue, mock=mock)], ()
+        return Found((_named(asked, asked.venue, mock=mock),))
     if asked.account is not None or asked.all_symbols:
         option = "--all-symbols" if asked.account is None else f"--account {asked.account}"
         raise UsageError(f"{option} goes with --venue", "a profile names its own accounts; choose by --pair")
@@ -84,10 +92,10 @@ def targets(asked: ScopeAsked, *, mock: bool = False) -> tuple[list[Target], tup
         own = tuple(pair for pair in pairs if pair.account == account.name)
         symbols = tuple(pair.symbol for pair in own) if asked.pairs else None
         found.append(Target(account, symbols, own, len(profile.accounts) > 1))
-    return found, profile.faults
+    return Found(tuple(found), profile.faults, profile.redis_url)
 
 
-def tell(doing: str, chosen: list[Target]) -> None:
+def tell(doing: str, chosen: Sequence[Target]) -> None:
     """Say first on which venue, account and pairs a verb acts."""
     for target in chosen:
         what = ", ".join(target.names) if target.symbols else "all symbols"

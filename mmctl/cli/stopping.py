@@ -13,6 +13,7 @@ from mmctl.cli.options import (
     PairOption,
     PlainOutputOption,
     ProfileOption,
+    RedisOption,
     duration_s,
 )
 from mmctl.cli.plain import PlainCommand
@@ -44,6 +45,7 @@ def cancel_near(
     deadline: DeadlineOption = "60s",
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-near",
+    redis_url: RedisOption = None,
     output: PlainOutputOption = Output.TEXT,
     no_color: NoColorOption = False,
     debug: DebugOption = False,
@@ -57,7 +59,7 @@ def cancel_near(
     Example:
       mmctl cancel-near --profile binance-spot --pair BTC-USDT
     """
-    scope = (tuple(pair or ()), profile, venue, account, all_symbols)
+    scope = (tuple(pair or ()), profile, venue, account, all_symbols, redis_url)
     return _stop(Layer.NEAR, scope, include_foreign, deadline, not no_halt, why, output)
 
 
@@ -71,6 +73,7 @@ def cancel_all(
     deadline: DeadlineOption = "60s",
     no_halt: NoHaltOption = False,
     why: WhyOption = "cancel-all",
+    redis_url: RedisOption = None,
     output: PlainOutputOption = Output.TEXT,
     no_color: NoColorOption = False,
     debug: DebugOption = False,
@@ -83,13 +86,13 @@ def cancel_all(
     Example:
       mmctl cancel-all --profile binance-spot
     """
-    scope = (tuple(pair or ()), profile, venue, account, all_symbols)
+    scope = (tuple(pair or ()), profile, venue, account, all_symbols, redis_url)
     return _stop(None, scope, include_foreign, deadline, not no_halt, why, output)
 
 
 def _stop(
     layer: Layer | None,
-    scope: tuple[tuple[str, ...], str | None, str | None, str | None, bool],
+    scope: tuple[tuple[str, ...], str | None, str | None, str | None, bool, str | None],
     include_foreign: bool,
     deadline: str,
     halt: bool,
@@ -119,6 +122,7 @@ def resume(
     venue: VenueOption = None,
     account: AccountOption = None,
     all_symbols: AllSymbolsOption = False,
+    redis_url: RedisOption = None,
     output: PlainOutputOption = Output.TEXT,
     no_color: NoColorOption = False,
     debug: DebugOption = False,
@@ -134,7 +138,7 @@ def resume(
     from mmctl.cli.lift import lift
     from mmctl.cli.stop_targets import ScopeAsked
 
-    return lift(ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols), output)
+    return lift(ScopeAsked(tuple(pair or ()), profile, venue, account, all_symbols, redis_url), output)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from mmctl.core.order import Layer, Order
 from mmctl.core.report import BookLine, RoundDone
 from mmctl.engine.basis import wrong_market
 from mmctl.engine.batch import Batch
-from mmctl.engine.gate import Hold
+from mmctl.engine.hold import Hold
 from mmctl.engine.pair import LayerState, Pair
 from mmctl.errors import FeedError, FeedUnreachable
 from mmctl.ports import Feed

@@ -12,6 +12,7 @@ from mmctl.core.instrument import Instrument
 from mmctl.core.order import Layer, Side, encode_own_id
 from mmctl.core.report import Faulted, Report
 from mmctl.core.risk import Room
+from mmctl.engine.presence import NoPresence, Presence
 from mmctl.engine.scribe import Scribe
 from mmctl.ports import Clock, Journal, Venue
 
@@ -29,11 +30,19 @@ class PairEvents(Protocol):
 class AccountDesk:
     """Owns what all pairs of one account share. Its listener is the only way in for the venue's events."""
 
-    def __init__(self, venue: Venue, clock: Clock, report: Callable[[Report], None], journal: Journal) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        clock: Clock,
+        report: Callable[[Report], None],
+        journal: Journal,
+        presence: Presence | None = None,
+    ) -> None:
         self.venue = venue
         self.clock = clock
         self.report = report
         self.scribe = Scribe(journal, clock, venue)
+        self.presence = presence or NoPresence()
         self.unread = ""
         """Why the account cannot be read, where a mock stands in for it in a verb that only looks."""
         self._budget = Budget()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmctl.engine.halt import FileHaltLatch, new_uid
 from mmctl.errors import SharedUnreadable, StateUnreadable
@@ -71,11 +71,24 @@ async def set_everywhere(
             folder_fault = folder_fault or str(error)
     shared_fault = await telling
     if shared is not None and not shared_fault and not folder_fault:
-        try:
-            latch.note_shared([halt.uid for halt in wanted])
-        except StateUnreadable as error:
-            folder_fault = str(error)
+        folder_fault = _note_shared(latch, wanted)
     return HaltsSet(tuple(made), folder_fault, shared_fault)
+
+
+async def share(latch: FileHaltLatch, shared: Shared, halts: HaltsSet, timeout_s: float = SHARED_TIMEOUT_S) -> HaltsSet:
+    """Set halts in Redis that were set in the state folder, or should have been. Never raises for what a place does."""
+    fault = await _tell(shared, halts.halts, timeout_s)
+    noted = "" if fault or halts.folder_fault else _note_shared(latch, halts.halts)
+    return replace(halts, shared_fault=fault, folder_fault=halts.folder_fault or noted)
+
+
+def _note_shared(latch: FileHaltLatch, halts: Sequence[Halt]) -> str:
+    """Note that they are in Redis; why that could not be noted, if so."""
+    try:
+        latch.note_shared([halt.uid for halt in halts])
+    except StateUnreadable as error:
+        return str(error)
+    return ""
 
 
 async def _tell(shared: Shared | None, halts: Sequence[Halt], timeout_s: float) -> str:

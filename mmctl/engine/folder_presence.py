@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmctl.core.report import Faulted, Report
-from mmctl.engine.epoch import next_epoch
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.hold import Hold
 from mmctl.engine.lease import Lease, lease_name, look_for_owner
@@ -60,6 +59,7 @@ class FolderPresence:
         self._file: RecordFile | None = None
         self._record: EngineRecord | None = None
         self._pairs: Callable[[], tuple[PairRecord, ...]] = tuple
+        self._reserved = 0
         self._epoch_owed = False
         self._fault = ""
         self._told: set[str] = set()
@@ -81,23 +81,19 @@ class FolderPresence:
             self._let_go()
             raise
 
-    async def take_epoch(self, seen: int) -> int:
-        floor, reserved = max(seen, self._clock.wall_ms() // 1000), 0
+    async def floor(self, seen: int) -> int:
+        floor = max(seen, self._clock.wall_ms() // 1000)
+        if self._shared is None:
+            return seen
         with self._noting("epoch"):
-            if self._shared is not None:
-                reserved = await self._shared.reserve_epoch(self._venue.name, self._owner, floor)
-        epoch = self._next_epoch(max(floor, reserved - 1))
-        # The folder knew a larger one, or Redis was away: it is told of this one when it can be.
-        self._epoch_owed = self._shared is not None and epoch != reserved
-        return epoch
-
-    def _next_epoch(self, seen: int) -> int:
-        venue = self._venue
-        return next_epoch(self._state_dir, venue.name, venue.account, wall_ms=self._clock.wall_ms(), seen=seen)
+            self._reserved = await self._shared.reserve_epoch(self._venue.name, self._owner, floor)
+        return max(seen, self._reserved - 1)
 
     def begin(self, epoch: int, pairs: Callable[[], tuple[PairRecord, ...]]) -> None:
         venue, clock = self._venue, self._clock
         host, boot_id = this_machine()
+        # The folder knew a larger epoch, or Redis was away: it is told of this one when it can be.
+        self._epoch_owed = epoch != self._reserved
         self._pairs = pairs
         self._file = RecordFile(record_path(self._state_dir, venue.name, venue.account, epoch))
         self._record = EngineRecord(
@@ -133,7 +129,18 @@ class FolderPresence:
                 tasks.create_task(self._keep_shared(self._shared))
                 tasks.create_task(self._listen(self._shared))
 
-    def tell(self) -> None:
+    def look(self) -> None:
+        if self._record is not None and self._in_force() != self._record.acknowledged:
+            self._tell()
+
+    def answered(self) -> None:
+        record = self._record
+        if record is None or not record.acknowledged or not record.unanswered():
+            return
+        if replace(record, pairs=self._pairs()).unanswered() == 0:
+            self._tell()
+
+    def _tell(self) -> None:
         self._write()
         self._wake.set()
 
@@ -174,6 +181,7 @@ class FolderPresence:
         if self._file is not None:
             self._file.close(keep=True)
             self._file = self._record = None
+        self._leases = {}
         self._let_go()
 
     def _let_go(self) -> None:
@@ -192,18 +200,14 @@ class FolderPresence:
         """Write the record. Where that cannot be done nothing is placed, for nobody could tell that it was stopped."""
         if self._file is None or self._record is None:
             return
-        try:
-            acknowledged, held = tuple(halt.uid for halt in self._latch.halts()), ""
-        except StateUnreadable as error:
-            acknowledged, held = (), str(error)
         self._record = replace(
             self._record,
             written_ms=self._clock.wall_ms(),
             written_s=self._clock.boot_s(),
             beat=self._record.beat + 1,
             pairs=self._pairs(),
-            acknowledged=acknowledged,
-            held=held or next((hold.detail for symbol in self._locks if (hold := self.hold(symbol))), ""),
+            acknowledged=self._in_force(),
+            held=next((hold.detail for symbol in self._locks if (hold := self.hold(symbol))), ""),
         )
         try:
             self._file.write(self._record)
@@ -226,20 +230,18 @@ class FolderPresence:
 
     async def _share(self, shared: Shared) -> None:
         """Each part for itself: rubbish in one is no reason to lose a lease."""
-        before = self._acknowledged()
         if self._view is not None:
             await self._noted("halts", self._view.step())
+        self.look()
         await self._noted("lease", self._step_leases(shared))
-        if self._acknowledged() != before or self._record is None:
-            self._write()
         await self._noted("record in Redis", self._put_record(shared))
 
-    def _acknowledged(self) -> tuple[str, ...] | None:
-        """The names of the halts in force, ``None`` where they cannot be read."""
+    def _in_force(self) -> tuple[str, ...]:
+        """The names of the halts that were read now; none where they cannot be."""
         try:
             return tuple(halt.uid for halt in self._latch.halts())
         except StateUnreadable:
-            return None
+            return ()
 
     async def _step_leases(self, shared: Shared) -> None:
         leases = list(self._leases.values())

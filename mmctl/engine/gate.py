@@ -1,9 +1,9 @@
 """The send gate: the last thing before a placement leaves, with nothing awaited after it.
 
 Cancels pass it always. A placement passes only once its intent is in the journal, while nothing is halted, the halt
-latch can be read, the engine is not stopping, the decision and its book are young, no own order stands in its way, and
-the account has room for it. Placements leave first and a turn's cancels right after them, together; where the journal
-keeps the placements waiting, the cancels do not wait with them.
+latch can be read, others can know of this engine, it is not stopping, the decision and its book are young, no own order
+stands in its way, and the account has room for it. Placements leave first and a turn's cancels right after them,
+together; where the journal keeps the placements waiting, the cancels do not wait with them.
 """
 
 from __future__ import annotations
@@ -21,25 +21,12 @@ from mmctl.core.report import Refusal, Wanted
 from mmctl.core.spec import LayerSpec, PairSpec
 from mmctl.engine.batch import Batch
 from mmctl.engine.desk import AccountDesk
+from mmctl.engine.hold import Hold
 from mmctl.errors import JournalUnwritable, StateUnreadable
 from mmctl.ports import HaltLatch, HaltScope
 
 CANCELS_WAIT_S = 0.005
 """How long a turn's cancels are held back for its placements, which leave first: several times what a commit takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Why nothing may be placed: a short word, and a line for people.
-
-    ``halted`` marks a halt: then the layer's orders are to go too; all else ends by itself. ``hands_off`` says
-    that its orders are not this layer's business now.
-    """
-
-    reason: str
-    detail: str
-    halted: bool = False
-    hands_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +85,7 @@ class SendGate:
                 return Hold("halted", f"halt {halt.number} by {halt.by}: {halt.why}", halted=True)
         if fault := self._desk.scribe.fault:
             return Hold("journal", fault)
-        return None
+        return self._desk.presence.hold(spec.symbol)
 
     def kill(self, why: str, at_ms: int) -> str:
         """Halt this pair until a person resumes; returns what was done, for the operator.
@@ -153,7 +140,7 @@ class SendGate:
             self._drop(orders, "the turn was broken off before it was sent")
             raise
         else:
-            hold = self._hold_now(layer, decided_at_s)
+            hold = self._hold_now(layer, decided_at_s) or self._desk.presence.signing()
         # Nothing is awaited from here on.
         passing: list[tuple[Order, Quote]] = []
         for order, quote in orders:

@@ -101,6 +101,7 @@ async def watch_halts(pair: Pair) -> None:
     again_s = dict.fromkeys(pair.layers, 0.0)
     while True:
         await pair.clock.sleep(POLL_S)
+        pair.desk.presence.look()
         now_s = pair.clock.monotonic()
         for layer, state in pair.layers.items():
             hold = pair.gate.hold(layer)

@@ -22,6 +22,7 @@ from mmctl.engine.cycle import ANSWER_GRACE_S, READ_DEADLINE_S, settle, turn
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.guard import read_ahead, watch_answers, watch_book, watch_halts
 from mmctl.engine.pair import Pair
+from mmctl.engine.pair_record import pair_records
 from mmctl.engine.reconcile import compare_now_and_then, settle_unknown
 from mmctl.engine.recovery import look_outside, recover
 from mmctl.engine.sweep import CANCEL_AGAIN_S, Sweeper
@@ -37,6 +38,9 @@ STOP_DEADLINE_S = 60.0
 """How long a stop sweeps before it lists what remains."""
 
 GUARD_RESTART_S = 1.0
+
+PROGRESS_EVERY_S = 1.0
+"""How often at least a quoting loop says that it goes on, however long its interval is."""
 
 TURN_PATIENCE = 2
 """A turn reads and sends at most so often."""
@@ -82,17 +86,19 @@ class Engine:
     async def prepare(self, next_epoch: Callable[[AccountDesk, int], int]) -> None:
         """Read balances, take up what earlier runs left, and take an epoch above all that were seen.
 
-        Raises ``VenueError`` where the venue cannot be read, ``StateUnreadable`` where the journal cannot, or where no
-        epoch can be had.
+        Raises ``PairHeld`` where another engine quotes one of the pairs, ``VenueError`` where the venue cannot be read,
+        ``StateUnreadable`` where the journal cannot, or where no epoch can be had.
         """
         for desk in self._desks:
             pairs = [pair for pair in self.pairs if pair.desk is desk]
+            await desk.presence.claim([pair.spec.symbol for pair in pairs])
             recovering = asyncio.gather(*(recover(pair) for pair in pairs))
             limited = [measure(pair) for pair in pairs if pair.spec.limits is not None]
             _, seen, _, _ = await asyncio.gather(
                 desk.refresh_balances(), recovering, asyncio.gather(*limited), look_outside(desk, pairs)
             )
-            desk.epoch = next_epoch(desk, max(seen, default=0))
+            desk.epoch = next_epoch(desk, await desk.presence.floor(max(seen, default=0)))
+            desk.presence.begin(desk.epoch, partial(pair_records, pairs))
             desk.scribe.started([pair.spec.symbol for pair in pairs])
 
     async def run(self, limits: Limits) -> None:
@@ -100,6 +106,9 @@ class Engine:
         # What is there by now stays to the end. A whole collection that looks at all of it would stop every pair
         # for more than a tenth of a second; of what a run itself leaves behind there is little.
         gc.freeze()
+        for desk in self._desks:
+            first = next(pair for pair in self.pairs if pair.desk is desk)
+            self._guard(first, "presence", desk.presence.run)
         for number, pair in enumerate(self.pairs):
             self._guard(pair, "stale guard", partial(watch_book, pair))
             self._guard(pair, "reading ahead", partial(read_ahead, pair, self._feed))
@@ -141,6 +150,7 @@ class Engine:
             for task in self._guards:
                 task.cancel()
             await asyncio.gather(*self._guards, return_exceptions=True)
+            await asyncio.gather(*(desk.presence.end() for desk in dict.fromkeys(pair.desk for pair in self.pairs)))
 
     def summary(self, swept: dict[AccountDesk, Swept]) -> Summary:
         """The counts of the whole run, and what remains by the sweeps (by the ledger where none was made)."""
@@ -210,13 +220,22 @@ class Engine:
                 self._due_by_s.pop(pair, None)
                 return
             self._due_by_s[pair] = max(now_s, due_s[layer]) + patience_s
-            if due_s[layer] > now_s:
-                await self._clock.sleep(due_s[layer] - now_s)
+            await self._wait_until(pair, due_s[layer])
             self.lateness_s.append(self._clock.monotonic() - due_s[layer])
             await self._take_turn(pair, layer)
+            pair.got_on()
             interval_s = pair.layers[layer].spec.interval_s
             past = int((self._clock.monotonic() - due_s[layer]) / interval_s)
             due_s[layer] += interval_s * (past + 1)
+
+    async def _wait_until(self, pair: Pair, due_s: float) -> None:
+        """Wait for a turn, and show meanwhile that the loop still goes on."""
+        pair.got_on()
+        for _ in range(int((due_s - self._clock.monotonic()) / PROGRESS_EVERY_S)):
+            await self._clock.sleep(PROGRESS_EVERY_S)
+            pair.got_on()
+        if due_s > self._clock.monotonic():
+            await self._clock.sleep(due_s - self._clock.monotonic())
 
     async def _take_turn(self, pair: Pair, layer: Layer) -> None:
         try:

@@ -120,6 +120,9 @@ class Pair:
         """When that list is read again though nothing seems to be missing."""
         self.balances_in_doubt = False
         """Whether the venue refused for want of a balance that it had told of."""
+        self.progress_s = desk.clock.boot_s()
+        """When the quoting loop last got on, on the clock that counts suspended time, and by the wall clock."""
+        self.progress_ms = desk.clock.wall_ms()
         self.orders_sent = asyncio.Event()
         """Set when orders rest that the stale guard has to watch."""
         self.strangers: dict[str, float] = {}
@@ -136,6 +139,10 @@ class Pair:
     @property
     def clock(self) -> Clock:
         return self.desk.clock
+
+    def got_on(self) -> None:
+        """The quoting loop made progress: whoever watches it may know."""
+        self.progress_s, self.progress_ms = self.clock.boot_s(), self.clock.wall_ms()
 
     def stale(self, layer: Layer) -> Stale | None:
         """Why the newest book is not good enough for ``layer`` now, or ``None``."""
@@ -262,6 +269,8 @@ class Pair:
     def _act_on(self, change: Change, order: Order) -> None:
         self._count(change.before, order)
         self._free(order)
+        if change.before is None or change.before.state is not State.OPEN:
+            self.desk.presence.answered()
         if change.fill is not None:
             self.totals.fills += 1
             self.report(Filled(self.spec.name, self.instrument, order, change.fill))

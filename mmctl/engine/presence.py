@@ -15,14 +15,14 @@ from mmctl.engine.records import PairRecord
 
 
 class Presence(Protocol):
-    """What an engine does about others, on one account. The order: ``claim``, ``take_epoch``, ``begin``, ``end``."""
+    """What an engine does about others, on one account: ``claim``, ``floor``, ``begin``, ``run`` and ``end``."""
 
     async def claim(self, symbols: Sequence[str]) -> None:
         """Have the right to quote ``symbols`` on this machine. Raises ``PairHeld`` where another engine has it, and
         ``StateUnreadable``."""
 
-    async def take_epoch(self, seen: int) -> int:
-        """An epoch above ``seen`` and all others that are known of. Raises ``StateUnreadable``."""
+    async def floor(self, seen: int) -> int:
+        """The largest epoch that is known of, ``seen`` and those of other hosts: an engine takes one above it."""
 
     def begin(self, epoch: int, pairs: Callable[[], tuple[PairRecord, ...]]) -> None:
         """Be seen from now on; ``pairs`` says how each pair is. Raises ``StateUnreadable``."""
@@ -30,8 +30,11 @@ class Presence(Protocol):
     async def run(self) -> None:
         """Keep what others see up to date, until it is cancelled."""
 
-    def tell(self) -> None:
-        """Something changed that others wait for: a halt was seen, a last answer came. Never raises."""
+    def look(self) -> None:
+        """See whether the halts in force have changed, and tell others at once if so. Cheap, and never raises."""
+
+    def answered(self) -> None:
+        """A placement got its answer; who waits for the last one of them hears of it at once. Never raises."""
 
     def hold(self, symbol: str) -> Hold | None:
         """Why nothing may be placed on ``symbol`` now, or ``None``. Cheap enough for every send."""
@@ -44,16 +47,13 @@ class Presence(Protocol):
 
 
 class NoPresence:
-    """Known to nobody. ``next_epoch`` is given the largest epoch that was seen, and may raise ``StateUnreadable``."""
-
-    def __init__(self, next_epoch: Callable[[int], int]) -> None:
-        self._next_epoch = next_epoch
+    """Known to nobody, and in nobody's way."""
 
     async def claim(self, symbols: Sequence[str]) -> None:
         return None
 
-    async def take_epoch(self, seen: int) -> int:
-        return self._next_epoch(seen)
+    async def floor(self, seen: int) -> int:
+        return seen
 
     def begin(self, epoch: int, pairs: Callable[[], tuple[PairRecord, ...]]) -> None:
         return None
@@ -61,7 +61,10 @@ class NoPresence:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def tell(self) -> None:
+    def look(self) -> None:
+        return None
+
+    def answered(self) -> None:
         return None
 
     def hold(self, symbol: str) -> Hold | None:

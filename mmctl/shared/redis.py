@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from mmctl.errors import SharedUnreadable
+from mmctl.errors import SharedUnreadable, UsageError
 from mmctl.ports import Halt, Ownership, SharedHalts
 from mmctl.shared.halt_lines import halt_line, parsed, resume_line
-from mmctl.wire.redis_address import secrets_of, server_of
+from mmctl.wire.redis_address import ADDRESS_FORM, secrets_of, server_of
 
 HALTS = "mmctl:halts"
 CHANNEL = "mmctl:changed"
@@ -40,7 +40,10 @@ T = TypeVar("T")
 
 
 class RedisShared:
-    """``mmctl.ports.Shared`` in the Redis at ``url``, an address that was checked. Connects to nothing yet."""
+    """``mmctl.ports.Shared`` in the Redis at ``url``. Connects to nothing yet.
+
+    Raises ``UsageError`` for an address that is none.
+    """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         import redis.asyncio
@@ -55,12 +58,18 @@ class RedisShared:
         self._lock_class: Any = redis.asyncio.lock.Lock
         self._timeout_s = timeout_s
         # redis-py's own defaults would try ten times, and wait five seconds each.
-        self._client: Any = redis.asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
-        )
+        try:
+            self._client: Any = redis.asyncio.Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+            )
+            pool: Any = self._client.connection_pool
+            pool.make_connection()
+        except (TypeError, ValueError, redis.exceptions.RedisError):
+            said = f"the Redis address of {server_of(url)} has an option that does not fit"
+            raise UsageError(said, ADDRESS_FORM) from None
         self._pubsub: Any = None
         self._lines: list[bytes] = []
         self._known = SharedHalts({}, {})

@@ -28,7 +28,8 @@ class BinanceTimes:
     """Seconds, but for ``recv_window_ms``. ``settle_s`` is our judgement: the documents promise no bound.
 
     ``quiet_s`` is how long a socket may say nothing before it is asked something, ``probe_s`` how soon it must answer;
-    ``stream_lag_s`` is how long after an order's acceptance its report may take on the user data stream.
+    ``stream_lag_s`` is how long after an order's acceptance its report may take on the user data stream. A connection
+    for orders is left after ``connection_s``, before the venue cuts it at the end of a day with whatever is on its way.
     """
 
     recv_window_ms: int = 2000
@@ -41,6 +42,7 @@ class BinanceTimes:
     quiet_s: float = 10.0
     probe_s: float = 5.0
     stream_lag_s: float = 5.0
+    connection_s: float = 23.5 * 3600
 
     @property
     def landing_time_s(self) -> float:

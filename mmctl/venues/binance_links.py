@@ -46,7 +46,9 @@ class Links:
         self._reads = reads
         self.orders: WsLink | None = None
         if use_ws:
-            self.orders = WsLink(url, network, clock, times, gate, on_event=self._on_event, on_up=on_up)
+            self.orders = WsLink(
+                url, network, clock, times, gate, on_event=self._on_event, on_up=on_up, lasts_s=times.connection_s
+            )
         self.stream: UserStream | None = None
 
     def follow(

@@ -8,6 +8,7 @@ connection whose server is about to go is *retired*: it takes no more, and what 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -28,8 +29,8 @@ STEADY_S = 60.0
 
 class WsLink:
     """A connection that is kept. ``greet`` runs on each new one before it counts as up; ``on_event`` takes what nobody
-    asked for, ``on_up`` hears of each connection, ``on_down`` why one that was up ended. What the link itself sends is
-    counted at ``gate``."""
+    asked for, ``on_up`` hears of each connection, ``on_down`` why one that was up ended (not of one that is retired).
+    What the link itself sends is counted at ``gate``."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class WsLink:
         on_up: Callable[[], None] = lambda: None,
         on_down: Callable[[str], None] = lambda _: None,
         greet: Callable[[], Awaitable[None]] | None = None,
+        lasts_s: float = math.inf,
     ) -> None:
         self._url = url
         self._network = network
@@ -53,6 +55,7 @@ class WsLink:
         self._on_up = on_up
         self._on_down = on_down
         self._greet = greet
+        self._lasts_s = lasts_s
         self.up = False
         self._settled = asyncio.Event()
         """Set once the first attempt came to something: up, or a fault."""
@@ -234,13 +237,17 @@ class WsLink:
                     return f"the connection to {place_of(self._url)} broke"
 
     async def _watch(self) -> str:
-        """Greet, then ask for the time whenever the socket has said nothing for a while."""
+        """Greet, then ask for the time whenever the socket has been quiet for a while, until it is ``lasts_s`` old."""
         if self._greet is not None:
             await self._greet()
         self.up = True
         self._settled.set()
         self._on_up()
+        old_s = self._clock.monotonic() + self._lasts_s
         while True:
+            if self._clock.monotonic() >= old_s:
+                self.retire("a connection is left before the venue ends it")
+                return self._why
             quiet_s = self._clock.monotonic() - self._heard_s
             if quiet_s < self._times.quiet_s:
                 await self._clock.sleep(self._times.quiet_s - quiet_s)

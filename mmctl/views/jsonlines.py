@@ -67,12 +67,12 @@ def book(shown: BookShown) -> str:
         "own": own,
         "foreign": shown.foreign,
     }
-    return _line("book", _with_unread(fields, shown.unread, shown.own, shown.foreign))
+    return line("book", _with_unread(fields, shown.unread, shown.own, shown.foreign))
 
 
 def plan(planned: Planned) -> str:
     """The line of ``diff``."""
-    return _line(
+    return line(
         "plan",
         {
             "pair": planned.pair,
@@ -100,21 +100,21 @@ def stopped(result: Stopped) -> str:
         "first_empty_ms": None if result.first_empty_ms is None else _ms(result.first_empty_ms),
         "took_ms": _ms(result.took_ms),
     }
-    return _line("stopped", _with_unread(fields, result.unread, remaining, result.foreign, result.far_left, position))
+    return line("stopped", _with_unread(fields, result.unread, remaining, result.foreign, result.far_left, position))
 
 
 def resumed(lifted: Sequence[str], in_force: Sequence[str]) -> str:
     """What ``resume`` lifted, and what stays halted on the same accounts, a line for each halt."""
-    return _line("resumed", {"lifted": lifted, "halts": in_force})
+    return line("resumed", {"lifted": lifted, "halts": in_force})
 
 
 def error(kind: str, message: str, hint: str = "") -> str:
     """The line of a verb that ended with an error."""
-    return _line("error", {"kind": kind, "message": message, "hint": hint})
+    return line("error", {"kind": kind, "message": message, "hint": hint})
 
 
 def _start(report: Started) -> str:
-    return _line("start", _pick(report, "version profile mode venue account pairs epoch halts"))
+    return line("start", _pick(report, "version profile mode venue account pairs epoch halts"))
 
 
 def _round(report: RoundDone) -> str:
@@ -141,11 +141,11 @@ def _round(report: RoundDone) -> str:
             "send_ms": _ms(report.send_ms),
         },
     }
-    return _line("round", fields)
+    return line("round", fields)
 
 
 def _skip(report: Skipped) -> str:
-    return _line("skip", _pick(report, "pair ts_ms layer reason detail"))
+    return line("skip", _pick(report, "pair ts_ms layer reason detail"))
 
 
 def _fill(report: Filled) -> str:
@@ -161,11 +161,11 @@ def _fill(report: Filled) -> str:
         "fee_asset": trade.fee_asset,
         "maker": trade.maker,
     }
-    return _line("fill", fields)
+    return line("fill", fields)
 
 
 def _fault(report: Faulted) -> str:
-    return _line("fault", _pick(report, "pair ts_ms kind detail action"))
+    return line("fault", _pick(report, "pair ts_ms kind detail action"))
 
 
 def _summary(report: Summary) -> str:
@@ -181,7 +181,7 @@ def _summary(report: Summary) -> str:
         "open_orders": open_orders,
         "elapsed_ms": _ms(report.elapsed_ms),
     }
-    return _line("summary", _with_unread(fields, unread, open_orders))
+    return line("summary", _with_unread(fields, unread, open_orders))
 
 
 def _pick(report: object, names: str) -> _Fields:
@@ -230,7 +230,8 @@ def _with_unread(fields: _Fields, unread: str, *read: object) -> _Fields:
     return fields
 
 
-def _line(event: str, fields: _Fields) -> str:
+def line(event: str, fields: _Fields) -> str:
+    """One object of any event, on one line."""
     whole = {"v": VERSION, "event": event, **fields}
     try:
         return msgspec.json.encode(whole).decode()

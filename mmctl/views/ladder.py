@@ -98,21 +98,25 @@ def shown(rows: Sequence[Row], room: int) -> list[Row | Gap]:
 
 
 def _ranked(rows: Sequence[Row], room: int) -> list[int]:
-    """Indices by how much they matter: the touch, a third for the book's inside, own near, own far, the rest.
-
-    The first far quote comes before the second near one: that there is a far ladder must not go unseen.
+    """Indices by how much they matter: the touch, the first near and the first far quote, a third for the book's
+    inside, own near, own far, the rest. That there is a ladder must not go unseen, and its gaps cost lines too.
     """
     touch = next((index for index, row in enumerate(rows) if row.size is not None), 0)
     near = [index for index, row in enumerate(rows) if row.has(Layer.NEAR)]
     far = [index for index, row in enumerate(rows) if row.has(Layer.FAR)]
     inside = range(min(len(rows), max(1, room // 3)))
-    return list(dict.fromkeys([touch, *inside, *near[:1], *far[:1], *near, *far, *range(len(rows))]))
+    return list(dict.fromkeys([touch, *near[:1], *far[:1], *inside, *near, *far, *range(len(rows))]))
 
 
 def _with_gaps(rows: Sequence[Row], kept: Sequence[int]) -> list[Row | Gap]:
-    """``kept`` in order, and a gap where prices are missing; a gap of one row is that row, which is no longer."""
+    """``kept`` in order, and a gap where prices are missing; a gap of one row is that row, which is no longer (but at
+    the book's end, where the unknown beyond it wants a gap of its own)."""
     book_end = max((index for index, row in enumerate(rows) if row.size is not None), default=-1)
-    single = [before + 1 for before, after in pairwise([*kept, len(rows)]) if after == before + 2]
+    single = [
+        before + 1
+        for before, after in pairwise([*kept, len(rows)])
+        if after == before + 2 and (before + 1 != book_end or after == len(rows))
+    ]
     lines: list[Row | Gap] = []
     last = -1
     for index in sorted([*kept, *single]):

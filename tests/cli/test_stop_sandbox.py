@@ -188,7 +188,7 @@ def test_a_stop_in_another_process_and_a_resume(exchange: Exchange, tmp_path: Pa
             wait_for(is_quoted("far"))
         done = mmctl("cancel-near", *of_profile, env=env)
         one = stopped(done)
-        assert (done.code, one["halt"], one["remaining"], one["proof"]) == (0, "set", [], "waited"), done
+        assert (done.code, one["halt"], one["remaining"], one["proof"]) == (0, "set", [], "acknowledged"), done
         # None, where the engine has seen the halt and was first.
         assert all(each.startswith("N0") for each in one["cancelled"])
         assert one["far_left"] > 0

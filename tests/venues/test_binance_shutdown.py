@@ -91,6 +91,18 @@ async def test_the_control_address_says_it(sandbox: Sandbox, session: Session) -
     await session.until(lambda: sandbox.ws_api.sockets.opened == 2 and session.venue.over_socket)
 
 
+async def test_a_connection_is_left_before_its_day_is_over(script: Script, open_venue: Open) -> None:
+    session = await open_venue(
+        user_stream=False, times=times(connection_s=0.3, quiet_s=0.1, probe_s=1.0, request_timeout_s=5.0)
+    )
+    (first,) = script.sockets
+    script.on["order.place"] = lambda _: SILENCE
+    session.venue.submit(bids(session, 1), [])
+    await session.until(lambda: first in script.sockets and len(script.sockets) == 2, 3.0)
+    assert not session.heard, "what was written to the old one is still awaited"
+    await session.until(lambda: session.venue.over_socket)
+
+
 async def test_servers_that_all_go_make_no_storm(script: Script, open_venue: Open) -> None:
     session = await open_venue(user_stream=False)
     goodbye = msgspec.json.encode({"event": {"e": "serverShutdown", "E": 1}})

@@ -203,11 +203,26 @@ def test_no_own_order_goes_unseen_or_uncounted(view: PairView, height: int) -> N
 @settings(deadline=None, max_examples=100)
 @given(views(), st.sampled_from(Side), st.integers(2, 40))
 def test_no_gap_hides_a_single_row_that_would_take_no_more_room(view: PairView, side: Side, room: int) -> None:
+    """But the book's last row would: a gap follows it for what is unknown beyond."""
     whole = rows_of(view, side)
+    book_end = max((index for index, row in enumerate(whole) if row.size is not None), default=-1)
     drawn_rows = shown(whole, room)
     for before, gap, after in zip(drawn_rows, drawn_rows[1:], drawn_rows[2:], strict=False):
         if isinstance(gap, Gap) and isinstance(before, Row) and isinstance(after, Row):
-            assert whole.index(after) - whole.index(before) != 2
+            assert whole.index(after) - whole.index(before) != 2 or whole.index(before) + 1 == book_end
+
+
+def test_both_ladders_show_where_the_book_ends_before_them() -> None:
+    """Two levels of the book, two far rows, two near rows: six lines are enough to show one of each."""
+
+    def mine(layer: Layer, price: str) -> Row:
+        order = Order("", layer, Side.BUY, 1, 1, state=State.OPEN)
+        return Row(Decimal(price), None, [order])
+
+    book = [Row(Decimal("9"), Decimal(1)), Row(Decimal("8"), Decimal(1))]
+    own = [mine(Layer.FAR, "7"), mine(Layer.FAR, "6"), mine(Layer.NEAR, "5"), mine(Layer.NEAR, "4")]
+    drawn_rows = [row for row in shown([*book, *own], 6) if isinstance(row, Row)]
+    assert {order.layer for row in drawn_rows for order in row.own} == set(Layer)
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,0 +1,142 @@
+"""Stops and resumes where hosts share a Redis: beside it, without it, and while it hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import redis
+
+from mmctl.core.order import Layer
+from mmctl.engine.records import EngineRecord, LayerRecord, PairRecord, encoded
+from mmctl.ports import HaltScope
+from mmctl.shared.redis import HALTS, RedisShared
+
+from .harness import Caller, RedisServer, free_port
+from .test_stop_verbs import Held, halts, held, live, stopped
+
+__all__ = ["held", "live"]
+
+
+@pytest.fixture
+def shared(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+    """An empty Redis that the environment names."""
+    monkeypatch.setenv("MMCTL_REDIS_URL", server.url)
+    return server
+
+
+def register(url: str, *, acknowledged: tuple[str, ...] = (), host: str = "another") -> None:
+    """An engine on another host."""
+    layers = (LayerRecord(Layer.NEAR, 0.1, "ok", 3), LayerRecord(Layer.FAR, 0.5, "ok", 2))
+    record = EngineRecord(
+        "binance", "main", None, 7, host, "boot", 42, "1", "live", 0.2, 0, 0, 0.0, 1,
+        (PairRecord("BTC-USDT", "BTCUSDT", layers),), acknowledged,
+    )  # fmt: skip
+
+    async def put() -> None:
+        place = RedisShared(url)
+        await place.put("binance", "main", 7, encoded(record))
+        await place.close()
+
+    asyncio.run(put())
+
+
+def test_the_halt_is_set_in_redis_too(
+    call: Caller, held: Held, live: str, shared: RedisServer, books: redis.Redis
+) -> None:
+    done = call("cancel-near", "--profile", live, "--pair", "BTC-USDT", "--output", "json")
+    one = stopped(done)
+    assert (done.code, one["halt"], one["remaining"]) == (0, "set", [])
+    (line,) = books.lrange(HALTS, 0, -1)
+    (halt,) = halts()
+    assert json.loads(line)["uid"] == halt.uid
+    assert halt.scope == HaltScope("binance", "main", "BTCUSDT", Layer.NEAR)
+
+
+def test_an_engine_on_another_host_is_reckoned_with(call: Caller, held: Held, live: str, shared: RedisServer) -> None:
+    register(shared.url)
+    done = call("cancel-all", "--profile", live, "--output", "json")
+    one = stopped(done)
+    name = "engine 7 (pid 42 on another)"
+    assert (done.code, one["proof"]) == (0, "waited")
+    assert one["engines"] == [{"name": name, "epoch": 7, "state": "not_reached"}]
+    assert f"{name}: did not acknowledge the halt; the venue was watched instead" in done.err
+
+
+def test_without_redis_the_orders_go_all_the_same(
+    call: Caller, held: Held, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"redis://:pAssw0rdOfRedis@127.0.0.1:{free_port()}/0"
+    done = call("cancel-all", "--profile", live, "--redis-url", url, "--output", "json")
+    one = stopped(done)
+    assert (done.code, one["halt"], one["remaining"], len(one["cancelled"])) == (1, "failed", [], 5)
+    assert one["first_empty_ms"] < 1000
+    assert one["engines"][0]["state"] == "not_reached"
+    assert "the halt could not be set, a running engine will quote again: Redis at 127.0.0.1:" in done.err
+    assert len(halts()) == 1, "here it stands"
+
+
+def test_a_redis_that_hangs_holds_up_no_cancel(call: Caller, held: Held, live: str, shared: RedisServer) -> None:
+    assert shared._process is not None
+    shared._process.send_signal(signal.SIGSTOP)
+    try:
+        done = call("cancel-all", "--profile", live, "--output", "json")
+    finally:
+        shared._process.send_signal(signal.SIGCONT)
+    one = stopped(done)
+    assert (done.code, one["halt"], one["remaining"]) == (1, "failed", [])
+    assert one["first_empty_ms"] < 1000
+
+
+@pytest.mark.parametrize("where", ["environment", "profile"])
+def test_an_address_that_is_none_stops_no_stop(
+    call: Caller, held: Held, live: str, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    if where == "environment":
+        monkeypatch.setenv("MMCTL_REDIS_URL", "http://:pAssw0rdOfRedis@redis")
+    else:
+        text = Path(live).read_text().replace("[redis]", '[redis]\nurl = "http://:pAssw0rdOfRedis@redis"')
+        Path(live).write_text(text)
+    done = call("cancel-all", "--profile", live, "--output", "json")
+    one = stopped(done)
+    assert (done.code, one["halt"], one["remaining"]) == (1, "failed", [])
+    assert "is not an address of Redis" in done.err
+
+
+def test_a_wrong_option_is_wrong_usage(call: Caller, held: Held, live: str) -> None:
+    done = call("cancel-all", "--profile", live, "--redis-url", "http://:pAssw0rdOfRedis@redis")
+    assert (done.code, done.out) == (2, "")
+    assert halts() == ()
+
+
+def test_resume_lifts_in_both_places(
+    call: Caller, held: Held, live: str, shared: RedisServer, books: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("cancel-all", "--profile", live).code == 0
+    done = call("resume", "--profile", live)
+    assert done.code == 0
+    assert done.out.startswith("lifted halt 1: both layers of all symbols on binance main")
+    assert "resume" in json.loads(books.lrange(HALTS, 0, -1)[-1])
+    assert halts() == ()
+
+
+def test_with_redis_away_resume_says_what_stays_halted(
+    call: Caller, held: Held, live: str, shared: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("cancel-all", "--profile", live).code == 0
+    monkeypatch.setenv("MMCTL_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    done = call("resume", "--profile", live)
+    assert done.code == 1
+    assert done.out.startswith("still halted: halt 1: ")
+    assert "not everything could be resumed: Redis at" in done.err
+    monkeypatch.delenv("MMCTL_REDIS_URL")
+    done = call("resume", "--profile", live)
+    assert done.code == 1
+    assert "no Redis is configured" in done.err
+    assert len(halts()) == 1
+    monkeypatch.setenv("MMCTL_REDIS_URL", shared.url)
+    assert call("resume", "--profile", live).code == 0
+    assert halts() == ()
