@@ -84,7 +84,6 @@ def opened(path: Path | None) -> sqlite3.Connection:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA secure_delete = OFF")  # old entries hold no secret
             db.execute("PRAGMA wal_autocheckpoint = 0")  # the store does that when nobody waits
-            db.execute("PRAGMA journal_size_limit = 0")  # or the write-ahead file would look long when it is not
         except BaseException:
             db.close()
             raise

@@ -59,8 +59,8 @@ class JournalStore:
         self._came = 0
         """Entries written since old ones were last looked for."""
         self._forgot_at = 0
-        self._written_back = 0
-        """The length of the write-ahead file when it was last written back, where it was not started anew since."""
+        self._ahead_bytes = self._wal_bytes()
+        """About what there is in the write-ahead file, whose length does not tell: it is written over, not cut."""
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write ``entries`` in one transaction. Raises ``ValueError`` too, for an entry that lacks what it must say."""
@@ -77,6 +77,8 @@ class JournalStore:
             self._each_order("UPDATE orders SET accepted = 1", [row for row in fresh if row.heard])
             self._each_order("DELETE FROM orders", _over(fresh))
             self._came += len(fresh)
+            body_bytes = sum(len(str(row.columns[-1])) for row in fresh)
+            self._ahead_bytes += (6 + len(fresh) // 4 + body_bytes // 3000) * self._page_bytes  # as measured
 
     def probe(self) -> None:
         """Write something that changes nothing, to see whether that can be done."""
@@ -97,7 +99,7 @@ class JournalStore:
         """Keep the files within their bound, a little at a time; whether more is to be done at once."""
         with self._reading():
             share = self._max_bytes // WAL_SHARE
-            self._write_back(min(WAL_BYTES, share // 2) if idle else share // 2)
+            self._write_back(share, idle=idle)
             self._forget_trades()
             return self._trim(self._max_bytes - share)
 
@@ -137,17 +139,15 @@ class JournalStore:
                 marks = ",".join("?" * len(some))
                 self._db.execute(f"{head} WHERE venue = ? AND owner = ? AND client_id IN ({marks})", (*owner, *some))
 
-    def _write_back(self, every_bytes: int) -> None:
-        """Write the write-ahead file back where it grew by so much: it waits for the disk, so not more often.
+    def _write_back(self, share: int, *, idle: bool) -> None:
+        """Write the write-ahead file back where there is much in it: it waits for the disk, so not more often.
 
-        Its next writer starts it anew, unless somebody still reads what it holds.
+        Its next writer starts it anew, unless somebody still reads what it holds; where that made it long it is cut.
         """
-        length = self._wal_bytes()
-        if length < self._written_back:
-            self._written_back = 0
-        if length > self._written_back + every_bytes:
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            self._written_back = length
+        if self._ahead_bytes > (min(WAL_BYTES, share // 2) if idle else share // 2):
+            how = "TRUNCATE" if self._wal_bytes() > share else "PASSIVE"
+            self._db.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+            self._ahead_bytes = 0
 
     def _trim(self, max_bytes: int) -> bool:
         if self.bytes_used <= max_bytes:
@@ -159,6 +159,7 @@ class JournalStore:
                 (max(TRIMMED, 2 * self._came),),
             ).rowcount
         self._came = 0
+        self._ahead_bytes += (6 + gone) * self._page_bytes
         return gone > 0
 
     def _forget_trades(self) -> None:
