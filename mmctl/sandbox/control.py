@@ -2,9 +2,11 @@
 
 GET  /state            what is in force, what is open, what happened
 GET  /truth            per account: open orders, placements by client id, trades, prevented matches
+GET  /history          per account: every order that was taken and every trade, as far as they are kept
 GET  /faults           all settings
 POST /faults           {"reply_lost": 0.1, "latency_ms": 20}: change some; {"clear": true}: end all trouble
 POST /market/move      {"symbol": "BTCUSDT", "bps": -30}: move the other traders' book, from where it would be
+POST /market/hold      {"on": true}: the other traders keep their book as it is; false: they go on
 POST /market/trade     {"symbol": "BTCUSDT", "side": "SELL", "quantity": "0.5", "price": "61800"}: somebody takes
 POST /orders           {"account": "main", "symbol": ..., "side": ..., "price": ..., "quantity": ...}: a foreign order
 POST /symbols          {"symbol": "BTCUSDT", "status": "BREAK"}: stop or resume trading
@@ -47,12 +49,18 @@ class Control:
         self._sandbox = sandbox
 
     def add_to(self, app: web.Application) -> None:
-        gets: dict[str, Callable[[], Json]] = {"/state": self.state, "/truth": self.truth, "/faults": self.faults}
+        gets: dict[str, Callable[[], Json]] = {
+            "/state": self.state,
+            "/truth": self.truth,
+            "/history": self.history,
+            "/faults": self.faults,
+        }
         for path, show in gets.items():
             app.router.add_get(path, _shows(show))
         for path, act in (
             ("/faults", self.set_faults),
             ("/market/move", self.move),
+            ("/market/hold", self.hold),
             ("/market/trade", self.trade),
             ("/orders", self.place),
             ("/symbols", self.set_status),
@@ -112,6 +120,18 @@ class Control:
             },
         }
 
+    def history(self) -> Json:
+        exchange = self._sandbox.exchange
+        return {"accounts": {name: self._past(account) for name, account in exchange.accounts.items()}}
+
+    def _past(self, account: Account) -> Json:
+        markets = self._sandbox.exchange.markets
+        orders = (*account.ended.values(), *account.orders.values())
+        return {
+            "orders": [reports.queried(one, markets[one.symbol].rules) for one in orders],
+            "trades": [reports.own_trade(one, markets[one.order.symbol].rules) for one in account.trades],
+        }
+
     def faults(self) -> Json:
         return msgspec.to_builtins(self._sandbox.faults.now)  # type: ignore[no-any-return]
 
@@ -131,6 +151,12 @@ class Control:
         others.offset_bps = float(given.get("bps", 0))
         others.show()
         return market.ticker()
+
+    async def hold(self, given: Json) -> Json:
+        on = bool(given.get("on", True))
+        for others in self._sandbox.others.values():
+            others.held = on
+        return {"held": on}
 
     async def trade(self, given: Json) -> Json:
         market = self._sandbox.exchange.market(given.get("symbol"))

@@ -103,10 +103,14 @@ def _seed_of(symbol: str, seed: int) -> int:
 
 
 class Others:
-    """The other traders of one market. ``offset_bps`` moves their whole book, to try out what follows."""
+    """The other traders of one market.
+
+    ``offset_bps`` moves their whole book, to try out what follows; while it is ``held`` they only keep it as it is.
+    """
 
     def __init__(self, exchange: Exchange, market: Market, reference: Reference | None, faults: Faults) -> None:
         self.offset_bps = 0.0
+        self.held = False
         self._exchange, self._market, self._reference, self._faults = exchange, market, reference, faults
         self._resting: tuple[dict[int, list[Order]], dict[int, list[Order]]] = ({}, {})
         self._sides: Sides | None = None
@@ -114,7 +118,7 @@ class Others:
     def step(self) -> None:
         """The next tenth of a second."""
         if self._reference is not None:
-            sides, takers = self._reference.step()
+            sides, takers = (None, list[Taker]()) if self.held else self._reference.step()
             self._sides = sides or self._sides
             self.show()
             for taker in takers:

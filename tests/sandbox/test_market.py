@@ -121,6 +121,26 @@ async def test_a_foreign_order_by_control() -> None:
         assert (await client.control("/orders", **foreign | {"price": "0.001"}))["code"] == -1013
 
 
+async def test_the_past_of_an_account_and_a_market_that_is_held() -> None:
+    async with sandbox_client(SandboxOptions(seed=3)) as client:
+        await client.control("/market/hold", on=True)
+        before = client.sandbox.exchange.markets[SYMBOL].depth(20)["bids"]
+        placed = await client.control("/orders", symbol=SYMBOL, side="SELL", price="62500.00", quantity="0.02")
+        await client.control("/market/trade", symbol=SYMBOL, side="BUY", price="62500.00", quantity="1000")
+        await client.rest("DELETE", "/api/v3/openOrders", symbol=SYMBOL)
+        for _ in range(5):
+            client.sandbox.others[SYMBOL].step()
+        assert client.sandbox.exchange.markets[SYMBOL].depth(20)["bids"] == before
+        past = (await client.control("/history"))["accounts"]["main"]
+        assert [(one["clientOrderId"], one["status"]) for one in past["orders"]] == [
+            (placed["clientOrderId"], "FILLED")
+        ]
+        assert [one["orderId"] for one in past["trades"]] == [placed["orderId"]]
+        await client.control("/market/hold", on=False)
+        client.sandbox.others[SYMBOL].step()
+        assert client.sandbox.exchange.markets[SYMBOL].depth(20)["bids"] != before
+
+
 # Recordings
 
 
