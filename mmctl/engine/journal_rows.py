@@ -17,6 +17,8 @@ ACCEPTED = ("accepted", "seen")
 
 Column = str | int | None
 
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
 
 class Trade(NamedTuple):
     """A fill, for the count. ``value`` is the trade id as a number, ``None`` where it is none."""
@@ -95,7 +97,7 @@ def _text(text: str) -> str:
 
 def _json(body: Mapping[str, object]) -> str:
     try:
-        return msgspec.json.encode(body, enc_hook=str).decode()
+        return _encode(body).decode()
     except UnicodeEncodeError:
         import json
 
