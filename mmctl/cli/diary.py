@@ -39,14 +39,10 @@ async def write_down(state_dir: Path, asked: Sequence[Entry]) -> None:
 def _written(state_dir: Path, asked: Sequence[Entry]) -> str:
     """Why they could not be written; empty where they were."""
     from mmctl.engine.journal import journal_path
-    from mmctl.engine.journal_store import JournalStore
+    from mmctl.engine.journal_store import write_now
 
     try:
-        store = JournalStore(journal_path(state_dir))
-        try:
-            store.write(asked)
-        finally:
-            store.close()
+        write_now(journal_path(state_dir), asked)
     except MmctlError as error:
         return str(error)
     return ""

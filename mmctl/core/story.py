@@ -22,12 +22,13 @@ TOLD_BY = {
 }
 """What an end rests on, by the event that told it."""
 
-Verdict = Literal["wanted", "keep", "cancel", ""]
+Verdict = Literal["wanted", "keep", "cancel", "stop", ""]
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One thing that happened. A decision has a ``verdict`` on the order, and for a cancel its ``reason``.
+    """One thing that happened. A decision has a ``verdict`` on the order, and for a cancel its ``reason``; a stop has
+    one too, and what its receipt says of the order.
 
     ``rounds`` decisions in a row had the same verdict, the last of them at ``until_ms``.
     """
@@ -62,7 +63,8 @@ class Story:
 
 
 def told(client_id: str, entries: Sequence[Entry]) -> Story:
-    """The story of the order ``client_id``: ``entries`` are its own, one at least, and decisions that may name it.
+    """The story of the order ``client_id``: ``entries`` are its own, one at least, and decisions and stops that may
+    name it.
 
     They stand in the order in which they were written.
     """
@@ -106,6 +108,9 @@ def _chapter(entry: Entry, client_id: str, answered: str) -> Chapter | None:
     if entry.client_id == client_id:
         return Chapter(entry)
     body = entry.body
+    if entry.kind is Kind.STOP:
+        said = [name for name in ("cancelled", "remaining") if client_id in _list(body.get(name))]
+        return Chapter(entry, "stop", " and ".join(said)) if said else None
     if answered and body.get("decision") == answered:
         return Chapter(entry, "wanted")
     for one in _list(body.get("cancel")):

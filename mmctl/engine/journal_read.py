@@ -79,7 +79,7 @@ class JournalReader:
                 [client_id, venue, owner],
             )
             if rows:
-                together = sorted([*rows, *self._decisions(rows)], key=lambda row: int(str(row[0])))
+                together = sorted([*rows, *self._about(rows)], key=lambda row: int(str(row[0])))
                 stories.append(told(client_id, [_entry(row) for row in together]))
         return stories
 
@@ -92,8 +92,8 @@ class JournalReader:
         )
         return list(dict.fromkeys((str(venue), str(owner), str(client_id)) for venue, owner, client_id in rows))
 
-    def _decisions(self, rows: Sequence[Row]) -> list[Row]:
-        """Decisions that name the order of ``rows``, and the one that its intent answers, up to its end."""
+    def _about(self, rows: Sequence[Row]) -> list[Row]:
+        """Decisions that name the order of ``rows`` up to its end, the one that its intent answers, and stops."""
         of_kind = f"kind = '{Kind.DECISION}' AND venue = ? AND owner = ? AND symbol = ?"
         entries = [_entry(row) for row in rows]
         where = [entries[0].venue, entries[0].owner, entries[0].symbol]
@@ -102,6 +102,11 @@ class JournalReader:
         found = self._asked(
             f"SELECT {_COLUMNS} FROM entries WHERE {of_kind} AND seq < ? AND instr(body, ?) ORDER BY seq DESC LIMIT 1",
             [*where, first, f'"decision":{json.dumps(answered)}'],
+        )
+        found += self._asked(
+            f"SELECT {_COLUMNS} FROM entries WHERE kind = '{Kind.STOP}' AND venue = ? AND account = ? AND seq > ?"
+            " AND symbol IN ('', ?) AND instr(body, ?)",
+            [entries[0].venue, entries[0].account, first, entries[0].symbol, json.dumps(entries[0].client_id)],
         )
         return found + self._asked(
             f"SELECT {_COLUMNS} FROM entries WHERE {of_kind} AND seq > ? AND (seq < ? OR ?) AND instr(body, ?)",

@@ -64,6 +64,9 @@ def _chapter(chapter: Chapter, told: Story) -> tuple[str, str]:
     if chapter.verdict == "":
         return entry.kind.value, _said(entry)
     body = entry.body
+    if chapter.verdict == "stop":
+        proof = f", proof {body.get('proof')}"
+        return "stop", f"by {body.get('by')}{proof}: its receipt says {chapter.reason}"
     by = f"by decision {body.get('decision')}, round {body.get('round')} of {body.get('layer')}"
     if body.get("forced"):
         by += ", forced"

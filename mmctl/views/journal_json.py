@@ -28,11 +28,14 @@ def story(told: Story, pair: str) -> str:
 
 
 def _chapter(chapter: Chapter) -> Fields:
-    """An entry of the order's own, or a decision's verdict on it, without the rest of that decision."""
+    """An entry of the order's own, or what a decision or a stop says of it, without the rest of those."""
     one = chapter.entry
     if not chapter.verdict:
         return {"ts_ms": one.at_ms, "kind": one.kind.value, "body": one.body}
     body: Fields = {"verdict": chapter.verdict}
+    if chapter.verdict == "stop":
+        body |= {"by": one.body.get("by"), "proof": one.body.get("proof"), "receipt": chapter.reason}
+        return {"ts_ms": one.at_ms, "kind": one.kind.value, "body": body}
     body |= {name: one.body.get(name) for name in ("decision", "layer", "round", "forced")}
     if chapter.verdict == "cancel":
         body["reason"] = chapter.reason

@@ -136,6 +136,20 @@ def test_explain_as_json(call: Caller) -> None:
     assert story[-1]["kind"] == "end"
 
 
+def test_a_stop_that_cancelled_it_is_part_of_its_story(call: Caller, state_dir: Path) -> None:
+    receipt: dict[str, Plain] = {"by": "anna@desk", "proof": "acknowledged", "cancelled": [BID, OTHER], "remaining": []}
+    elsewhere = Entry(Kind.STOP, T0_MS, "binance", "second", body=receipt)
+    write(state_dir, [*STORY[:6], Entry(Kind.STOP, T0_MS + 900, "binance", "main", body=receipt), elsewhere])
+    assert call("explain", BID).out.endswith(
+        "22:13:20.900 stop       by anna@desk, proof acknowledged: its receipt says\n" + " " * 24 + "cancelled\n"
+    )
+    told = call("explain", BID, "--output", "json").events[0]["story"]
+    assert told[-1]["body"] == {
+        "verdict": "stop", "by": "anna@desk", "proof": "acknowledged", "receipt": "cancelled",
+    }  # fmt: skip
+    assert [one["kind"] for one in told].count("stop") == 1
+
+
 def test_what_rotation_took_is_said_to_be_missing(call: Caller, state_dir: Path) -> None:
     write(state_dir, [*STORY[2:3], *STORY[4:6]])
     done = call("explain", BID)
