@@ -29,6 +29,12 @@ PREVENTED = "EXPIRED_IN_MATCH"
 SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
 
 
+def check_amounts(*amounts: Decimal) -> None:
+    """Raises ``ValueError`` for what is no price, quantity or balance: less than nothing, or no number at all."""
+    if not all(amount.is_finite() and amount >= 0 for amount in amounts):
+        raise ValueError("a price or quantity that is none")
+
+
 class WireOrder(msgspec.Struct, frozen=True):
     """One order as a placement (``RESULT``), a cancel, a query or a listing shows it."""
 
@@ -46,8 +52,7 @@ class WireOrder(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.side not in SIDES or not (self.status in OPEN_STATES or self.status in END_STATES):
             raise ValueError("an order's side or status is none that we know")
-        if not (self.price.is_finite() and self.origQty.is_finite() and self.executedQty.is_finite()):
-            raise ValueError("an order's price or quantity is no number")
+        check_amounts(self.price, self.origQty, self.executedQty)
 
     @property
     def own_id(self) -> str:
@@ -95,11 +100,17 @@ class WireTrade(msgspec.Struct, frozen=True):
     isBuyer: bool  # noqa: N815
     isMaker: bool  # noqa: N815
 
+    def __post_init__(self) -> None:
+        check_amounts(self.price, self.qty, abs(self.commission))
+
 
 class _WireBalance(msgspec.Struct, frozen=True):
     asset: str
     free: Decimal
     locked: Decimal
+
+    def __post_init__(self) -> None:
+        check_amounts(self.free, self.locked)
 
 
 class _Account(msgspec.Struct, frozen=True):

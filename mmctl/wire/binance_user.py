@@ -14,7 +14,7 @@ import msgspec
 from mmctl.core.events import Accepted, Balance, BalancesChanged, Ended, Fill, OrderEvent, Rejected
 from mmctl.wire.binance import UnknownShape, original_id
 from mmctl.wire.binance_errors import REJECT_REASONS
-from mmctl.wire.binance_orders import END_STATES, PREVENTED, SIDES
+from mmctl.wire.binance_orders import END_STATES, PREVENTED, SIDES, check_amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,17 @@ class _Report(msgspec.Struct, frozen=True):
     r: str = "NONE"
     eR: str = ""  # noqa: N815
 
+    def __post_init__(self) -> None:
+        check_amounts(self.z, self.l, self.L, abs(self.n or Decimal(0)))
+
 
 class _Asset(msgspec.Struct, frozen=True):
     a: str
     f: Decimal
     l: Decimal  # noqa: E741 - Binance's own name
+
+    def __post_init__(self) -> None:
+        check_amounts(self.f, self.l)
 
 
 class _Position(msgspec.Struct, frozen=True):

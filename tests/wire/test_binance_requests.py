@@ -186,3 +186,20 @@ def test_addresses_that_they_may_not(rest: str, words: str) -> None:
 
 def test_a_place_holds_no_password() -> None:
     assert place_of("wss://a:b@ws-api.binance.com:443/ws-api/v3") == "ws-api.binance.com:443"
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-1"])
+@pytest.mark.parametrize("name", ["price", "qty", "free", "locked"])
+def test_a_number_that_is_none_is_of_an_unknown_shape(name: str, text: str) -> None:
+    trade = {"id": 1, "orderId": 2, "price": "1", "qty": "1", "commission": "-0.1", "commissionAsset": "BNB"}
+    trade |= {"time": 3, "isBuyer": True, "isMaker": False}
+    balance = {"asset": "BTC", "free": "1", "locked": "0"}
+    assert read_trades(msgspec.json.encode([trade]))[0].commission == Decimal("-0.1")  # a rebate
+    assert read_account(msgspec.json.encode({"balances": [balance]})).assets
+    reader, shape = (
+        (read_trades, [trade | {name: text}])
+        if name in trade
+        else (read_account, {"balances": [balance | {name: text}]})
+    )
+    with pytest.raises(wire.UnknownShape):
+        reader(msgspec.json.encode(shape))

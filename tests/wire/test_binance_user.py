@@ -131,3 +131,18 @@ def test_balances_and_the_rest() -> None:
 def test_another_shape_is_an_error(body: bytes) -> None:
     with pytest.raises(UnknownShape):
         read_user_event(body)
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-Infinity", "-1"])
+@pytest.mark.parametrize("name", ["l", "L", "z"])
+def test_a_report_whose_numbers_are_none_is_of_an_unknown_shape(name: str, text: str) -> None:
+    with pytest.raises(UnknownShape):
+        read_user_event(report(**{"x": "TRADE", "X": "FILLED", "t": 5, name: text}))
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-1"])
+@pytest.mark.parametrize("name", ["f", "l"])
+def test_a_balance_that_is_no_number_is_of_an_unknown_shape(name: str, text: str) -> None:
+    asset = {"a": "BTC", "f": "1", "l": "2", name: text}
+    with pytest.raises(UnknownShape):
+        read_user_event(msgspec.json.encode({"e": "outboundAccountPosition", "B": [asset]}))
