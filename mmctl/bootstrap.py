@@ -293,7 +293,12 @@ def _known_to_others(
     shared = make_shared(setup.redis_url)
     if shared is not None:
         stack.push_async_callback(shared.close)
-    made = FolderPresence(setup.state_dir, venue, setup.clock, latch, report, shared=shared, version=__version__)
+    made = FolderPresence(
+        *(setup.state_dir, venue, setup.clock, latch, report),
+        shared=shared,
+        version=__version__,
+        write_in=asyncio.to_thread,
+    )
     stack.push_async_callback(made.end)
     return made
 

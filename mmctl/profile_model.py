@@ -144,7 +144,7 @@ class AccountModel(Strict):
 
 
 class RedisModel(Strict):
-    """``[redis]``: where the books of ``feed = "redis"`` are read."""
+    """``[redis]``: where hosts share halts and leases, and the books of ``feed = "redis"`` are read."""
 
     url: SecretStr | None = Field(default=None, description="an address as text, redis://HOST:PORT/NUMBER")
     timeout_ms: Whole = Field(default=1000, ge=10, le=60_000, description="ms that a read may take")

@@ -43,7 +43,7 @@ class AccountSpec:
 
 @dataclass(frozen=True, slots=True)
 class RedisSpec:
-    """Where books are read; ``url`` is ``None`` where the profile names no Redis."""
+    """Where hosts share halts and leases, and books may be read; ``url`` is ``None`` where the profile names none."""
 
     url: SecretStr | None
     timeout_ms: int

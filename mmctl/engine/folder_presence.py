@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mmctl.core.report import Faulted, Report
@@ -26,13 +27,23 @@ from mmctl.errors import PairHeld, SharedUnreadable, StateUnreadable
 from mmctl.ports import Clock, Shared, Venue
 
 WRITE_EVERY_S = 0.25
+RECORD_MAX_AGE_S = 2.0
+"""How old what others see of an engine may be before it places nothing."""
+
 LISTEN_AGAIN_S = 1.0
 END_WITHIN_S = 2.0
 """How long a clean end may take to say so in Redis: after that others wait for the lease to run out."""
 
 
+async def _here(work: Callable[[], None]) -> None:
+    work()
+
+
 class FolderPresence:
-    """Known by the state folder, and with ``shared`` by Redis. ``version`` is mmctl's, for people."""
+    """Known by the state folder, and with ``shared`` by Redis. ``version`` is mmctl's, for people.
+
+    ``write_in`` carries out the writing of records: in another thread, so that a slow disk holds nothing else up.
+    """
 
     def __init__(
         self,
@@ -44,6 +55,7 @@ class FolderPresence:
         *,
         shared: Shared | None = None,
         version: str = "",
+        write_in: Callable[[Callable[[], None]], Awaitable[None]] = _here,
     ) -> None:
         self._state_dir = state_dir
         self._venue = venue
@@ -62,6 +74,11 @@ class FolderPresence:
         self._reserved = 0
         self._epoch_owed = False
         self._fault = ""
+        self._written_s = 0.0
+        """The boot time at which the newest record was made that others can read."""
+        self._write_in = write_in
+        self._writing: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
         self._told: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -77,6 +94,8 @@ class FolderPresence:
                 if holder := await look_for_owner(self._shared, self._clock, names):
                     said = f"{holder} quotes on {self._venue.name}, account {self._venue.account}, already"
                     raise PairHeld(f"{said}, by its lease in {self._shared.where}", "stop it first")
+            # What is halted there is to be seen from the start on.
+            await self._noted("halts", self._step_view)
         except BaseException:
             self._let_go()
             raise
@@ -118,9 +137,9 @@ class FolderPresence:
                 name = lease_name(venue.name, self._owner, symbol)
                 token = f"engine {epoch} (pid {os.getpid()} on {host}, {secrets.token_hex(4)})"
                 self._leases[symbol] = Lease(name, token, self._shared, clock, venue.landing_time_s)
-        self._write()
-        if self._fault:
-            raise StateUnreadable(self._fault)
+        self._record = self._made(self._record)
+        self._file.write(self._record)
+        self._written_s = self._record.written_s
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -141,24 +160,27 @@ class FolderPresence:
             self._tell()
 
     def _tell(self) -> None:
-        self._write()
+        self._news.set()
         self._wake.set()
 
     def hold(self, symbol: str) -> Hold | None:
         if self._fault:
             return Hold("held", self._fault)
+        unseen_s = self._clock.boot_s() - self._written_s
+        if unseen_s > RECORD_MAX_AGE_S and self._file is not None:
+            return Hold("held", f"the engine's record could not be written for {unseen_s:.1f} s")
         if self._view is None:
             return None
         lease = self._leases.get(symbol)
-        return (lease.hold() if lease is not None else None) or self._view.hold()
+        held = None if lease is None else lease.hold()
+        if held is not None and held.hands_off:
+            return held
+        return self._view.hold() or held
 
     def signing(self) -> Hold | None:
         if self._file is None:
             return Hold("held", "the engine has no record yet")
-        try:
-            self._file.signed(self._clock.boot_s())
-        except StateUnreadable as error:
-            return Hold("held", str(error))
+        self._file.signed(self._clock.boot_s())
         return None
 
     async def end(self) -> None:
@@ -171,6 +193,10 @@ class FolderPresence:
                     for lease in leases:
                         await lease.release(settled=settled)
                     await self._shared.put(self._venue.name, self._venue.account, self._record.epoch, record)
+        if self._writing is not None:
+            with suppress(TimeoutError):  # a disk that hangs; the file lets nothing more of this engine in
+                async with asyncio.timeout(END_WITHIN_S):
+                    await asyncio.gather(self._writing, return_exceptions=True)
         if self._file is not None:
             self._file.close(keep=not settled)
             self._file = self._record = None
@@ -193,30 +219,38 @@ class FolderPresence:
 
     async def _keep_record(self) -> None:
         while True:
-            self._write()
-            await self._clock.sleep(WRITE_EVERY_S)
+            self._news.clear()
+            await self._write()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_EVERY_S):
+                    await self._news.wait()
 
-    def _write(self) -> None:
+    async def _write(self) -> None:
         """Write the record. Where that cannot be done nothing is placed, for nobody could tell that it was stopped."""
         if self._file is None or self._record is None:
             return
-        self._record = replace(
-            self._record,
-            written_ms=self._clock.wall_ms(),
-            written_s=self._clock.boot_s(),
-            beat=self._record.beat + 1,
-            pairs=self._pairs(),
-            acknowledged=self._in_force(),
-            held=next((hold.detail for symbol in self._locks if (hold := self.hold(symbol))), ""),
-        )
+        self._record = record = self._made(self._record)
+        self._writing = asyncio.ensure_future(self._write_in(partial(self._file.write, record)))
         try:
-            self._file.write(self._record)
+            await asyncio.shield(self._writing)
         except StateUnreadable as error:
             self._fault = str(error)
             self._tell_once("record", self._fault, "placing nothing until it can be written")
         else:
-            self._fault = ""
+            self._fault, self._written_s = "", record.written_s
             self._told.discard("record")
+
+    def _made(self, before: EngineRecord) -> EngineRecord:
+        """How all is now."""
+        return replace(
+            before,
+            written_ms=self._clock.wall_ms(),
+            written_s=self._clock.boot_s(),
+            beat=before.beat + 1,
+            pairs=self._pairs(),
+            acknowledged=self._in_force(),
+            held=next((hold.detail for symbol in self._locks if (hold := self.hold(symbol))), ""),
+        )
 
     # Redis
 
@@ -229,12 +263,17 @@ class FolderPresence:
             self._wake.clear()
 
     async def _share(self, shared: Shared) -> None:
-        """Each part for itself: rubbish in one is no reason to lose a lease."""
+        """Each part for itself and all at once: neither rubbish in one nor a slow line may cost a lease."""
+        await asyncio.gather(
+            self._noted("halts", self._step_view),
+            self._noted("lease", partial(self._step_leases, shared)),
+            self._noted("record in Redis", partial(self._put_record, shared)),
+        )
+
+    async def _step_view(self) -> None:
         if self._view is not None:
-            await self._noted("halts", self._view.step())
-        self.look()
-        await self._noted("lease", self._step_leases(shared))
-        await self._noted("record in Redis", self._put_record(shared))
+            await self._view.step()
+            self.look()
 
     def _in_force(self) -> tuple[str, ...]:
         """The names of the halts that were read now; none where they cannot be."""
@@ -272,9 +311,9 @@ class FolderPresence:
 
     # Faults that last are told once
 
-    async def _noted(self, what: str, doing: Awaitable[None]) -> None:
+    async def _noted(self, what: str, doing: Callable[[], Awaitable[None]]) -> None:
         with self._noting(what):
-            await doing
+            await doing()
 
     @contextmanager
     def _noting(self, what: str) -> Iterator[None]:

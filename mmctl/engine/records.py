@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,9 @@ import msgspec
 from mmctl.core.order import Layer
 
 FOLDER = "engines"
+SIGNED = struct.Struct("<d")
+"""What a lock file holds: when a placement was last signed, in seconds of the clock that counts suspended time."""
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 

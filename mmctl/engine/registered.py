@@ -1,8 +1,8 @@
 """Which engines there are, as somebody else sees them: a stop, ``status``, the guard, an engine that starts.
 
-A record whose lock can be had is of a dead engine, ``kill -9`` and all. The time of the lock file is that of the newest
-placement it signed, on the clock that counts suspended time, so that it outlives the engine too. A record is never
-believed for more than it says: what cannot be read is ``unreadable``, and an engine.
+A record whose lock can be had is of a dead engine, ``kill -9`` and all. The lock file says when it last signed a
+placement, on the clock that counts suspended time: that outlives the engine too. A record is never believed for more
+than it says: what cannot be read is ``unreadable``, and an engine.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import fcntl
 import os
 import re
 import stat
+import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mmctl.engine.records import FOLDER, EngineRecord, decoded, record_path, stem, this_machine
+from mmctl.engine.records import FOLDER, SIGNED, EngineRecord, decoded, record_path, stem, this_machine
 from mmctl.ports import Clock
 
 MOST_BYTES = 1 << 20
@@ -196,7 +197,7 @@ def _content(path: Path) -> bytes:
 
 
 def _lock_of(path: Path) -> tuple[bool, float, str]:
-    """Whether the lock is held, its time (when a placement was last signed), and why neither is known, if so."""
+    """Whether the lock is held, when a placement was last signed, and why neither is known, if so."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -209,9 +210,12 @@ def _lock_of(path: Path) -> tuple[bool, float, str]:
     except OSError as error:
         held, fault = False, f"its lock {path} cannot be tried: {error.strerror}"
     try:
-        return held, os.fstat(descriptor).st_mtime_ns / 1e9, fault
+        (signed_s,) = SIGNED.unpack(os.pread(descriptor, SIGNED.size, 0))
+    except (OSError, struct.error):
+        signed_s, fault = 0.0, fault or f"its lock {path} does not say when it last placed"
     finally:
         os.close(descriptor)
+    return held, signed_s, fault
 
 
 def _same_boot(record: EngineRecord) -> bool:

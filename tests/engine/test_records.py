@@ -193,7 +193,14 @@ def _no_lock(path: Path, folder: Path) -> None:
     path.write_bytes(encoded(record()))
 
 
-@pytest.mark.parametrize("make", [_rubbish, _number, _fields, _long, _folder, _link, _loop, _fifo, _no_lock])
+def _empty_lock(path: Path, folder: Path) -> None:
+    path.write_bytes(encoded(record()))
+    path.with_suffix(".lock").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "make", [_rubbish, _number, _fields, _long, _folder, _link, _loop, _fifo, _no_lock, _empty_lock]
+)
 def test_rubbish_is_an_unreadable_engine_and_hides_no_other(tmp_path: Path, make: Callable[[Path, Path], None]) -> None:
     file = living(tmp_path, record(9))
     make(record_path(tmp_path, "binance", "main", 7), tmp_path)
@@ -201,7 +208,7 @@ def test_rubbish_is_an_unreadable_engine_and_hides_no_other(tmp_path: Path, make
     assert set(states) == {Life.LIVE, Life.UNREADABLE}
     assert states[Life.UNREADABLE].detail
     assert not states[Life.UNREADABLE].landed
-    assert not states[Life.UNREADABLE].acknowledged(["abc"]) or make is _no_lock
+    assert not states[Life.UNREADABLE].acknowledged(["abc"]) or make in (_no_lock, _empty_lock)
     remove_old(tmp_path, "binance", "main", CLOCK)
     assert len(seen(tmp_path)) == 2
     file.close(keep=False)
