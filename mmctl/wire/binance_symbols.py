@@ -12,6 +12,7 @@ from mmctl.core.instrument import Instrument, plain
 from mmctl.core.order import NewOrder, Side
 from mmctl.wire.binance import UnknownShape
 from mmctl.wire.binance_limits import Limit, WireLimit, limits_of
+from mmctl.wire.binance_orders import check_amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ class _Filter(msgspec.Struct, frozen=True):
     askMultiplierDown: Decimal = Decimal(0)  # noqa: N815
     maxNumOrders: int = 0  # noqa: N815
     maxPosition: Decimal = Decimal(0)  # noqa: N815
+
+    def __post_init__(self) -> None:
+        check_amounts(*(Decimal(one) for one in msgspec.structs.astuple(self)[1:]))
 
 
 class _Symbol(msgspec.Struct, frozen=True):

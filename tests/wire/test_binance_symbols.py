@@ -137,3 +137,18 @@ def test_a_refusal_names_the_rule_and_the_value(price: str, qty: str, refused_as
 def test_nothing_is_named_where_our_copy_shows_nothing(refused_as: str) -> None:
     order = NewOrder("BTCUSDT", "x", Side.BUY, D(50000), D(1), TimeInForce.GTX)
     assert broken_rule(rules_of(FILTERS), order, refused_as) is None
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"filterType": "LOT_SIZE", "minQty": "NaN", "maxQty": "1", "stepSize": "1"},
+        {"filterType": "PRICE_FILTER", "minPrice": "0", "maxPrice": "Infinity", "tickSize": "1"},
+        {"filterType": "NOTIONAL", "minNotional": "-5", "maxNotional": "9"},
+        {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": -1},
+    ],
+)
+def test_a_rule_that_is_no_number_is_an_error(rule: dict[str, object]) -> None:
+    symbol = {"symbol": "A", "status": "TRADING", "baseAsset": "B", "quoteAsset": "Q", "filters": [rule]}
+    with pytest.raises(UnknownShape):
+        read_exchange_info(msgspec.json.encode({"symbols": [symbol]}))
