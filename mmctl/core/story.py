@@ -90,6 +90,14 @@ def told(client_id: str, entries: Sequence[Entry]) -> Story:
     )
 
 
+def judgement(decision: Mapping[str, Plain], client_id: str) -> dict[str, Plain]:
+    """What the body of a decision says of one order, without what it says of others."""
+    body = {name: decision.get(name) for name in ("decision", "layer", "round", "forced")}
+    body["keep"] = [client_id] if client_id in _list(decision.get("keep")) else []
+    body["cancel"] = [one for one in _list(decision.get("cancel")) if _list(one)[:1] == [client_id]]
+    return body
+
+
 def evidence_of(end: Entry) -> str:
     """What an end rests on: who told it, and in which words."""
     told_by = str(end.body.get("told_by", ""))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmctl.core.entries import Entry, Kind
-from mmctl.core.story import Story, told
+import msgspec
+
+from mmctl.core.entries import Entry, Kind, Plain
+from mmctl.core.story import Story, judgement, told
 from mmctl.engine.journal_schema import read_only, unwritable
 from mmctl.errors import JournalUnwritable
 
 Row = tuple[object, ...]
+Numbered = tuple[int, Entry]
 
 _COLUMNS = "seq, at_ms, kind, venue, account, owner, symbol, client_id, order_id, body"
 
@@ -47,7 +50,7 @@ class JournalReader:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
 
-    def entries(self, wanted: Wanted) -> list[tuple[int, Entry]]:
+    def entries(self, wanted: Wanted) -> list[Numbered]:
         """The newest entries that fit, oldest first, each with its number in the journal."""
         clauses, values = ["seq > ?"], list[str | int]([wanted.after_seq])
         if wanted.symbols:
@@ -64,11 +67,11 @@ class JournalReader:
             ids = [client_id for _, _, client_id in self._orders(wanted.order)] or [wanted.order]
             clauses.append(f"(client_id IN ({_marks(ids)}) OR order_id = ?)")
             values += [*ids, wanted.order]
-        rows = self._asked(
+        found = self._asked(
             f"SELECT {_COLUMNS} FROM entries WHERE {' AND '.join(clauses)} ORDER BY seq DESC LIMIT ?",
             [*values, wanted.limit],
         )
-        return [(int(str(row[0])), _entry(row)) for row in reversed(rows)]
+        return [_numbered(row) for row in found][::-1]
 
     def stories(self, order: str) -> list[Story]:
         """The story of each order that ``order`` is the client or venue id of: one, unless accounts share an id."""
@@ -78,9 +81,10 @@ class JournalReader:
                 f"SELECT {_COLUMNS} FROM entries WHERE client_id = ? AND venue = ? AND owner = ? ORDER BY seq",
                 [client_id, venue, owner],
             )
-            if rows:
-                together = sorted([*rows, *self._about(rows)], key=lambda row: int(str(row[0])))
-                stories.append(told(client_id, [_entry(row) for row in together]))
+            own = [_numbered(row) for row in rows]
+            if own:
+                together = sorted([*own, *self._about(client_id, own)], key=lambda numbered: numbered[0])
+                stories.append(told(client_id, [entry for _, entry in together]))
         return stories
 
     def _orders(self, order: str) -> list[tuple[str, str, str]]:
@@ -92,30 +96,34 @@ class JournalReader:
         )
         return list(dict.fromkeys((str(venue), str(owner), str(client_id)) for venue, owner, client_id in rows))
 
-    def _about(self, rows: Sequence[Row]) -> list[Row]:
-        """Decisions that name the order of ``rows`` up to its end, the one that its intent answers, and stops."""
+    def _about(self, client_id: str, own: Sequence[Numbered]) -> Iterator[Numbered]:
+        """The decision that the order's intent answers, later ones that name it, up to its end, and stops."""
+        (first, entry), (last, newest) = own[0], own[-1]
         of_kind = f"kind = '{Kind.DECISION}' AND venue = ? AND owner = ? AND symbol = ?"
-        entries = [_entry(row) for row in rows]
-        where = [entries[0].venue, entries[0].owner, entries[0].symbol]
-        answered = next((entry.body["decision"] for entry in entries if entry.body.get("decision")), "")
-        first, last = int(str(rows[0][0])), int(str(rows[-1][0]))
-        found = self._asked(
+        where, quoted = [entry.venue, entry.owner, entry.symbol], json.dumps(client_id)
+        answered = next((one.body["decision"] for _, one in own if one.body.get("decision")), "")
+        wanted = self._asked(
             f"SELECT {_COLUMNS} FROM entries WHERE {of_kind} AND seq < ? AND instr(body, ?) ORDER BY seq DESC LIMIT 1",
             [*where, first, f'"decision":{json.dumps(answered)}'],
         )
-        found += self._asked(
+        stops = self._asked(
             f"SELECT {_COLUMNS} FROM entries WHERE kind = '{Kind.STOP}' AND venue = ? AND account = ? AND seq > ?"
             " AND symbol IN ('', ?) AND instr(body, ?)",
-            [entries[0].venue, entries[0].account, first, entries[0].symbol, json.dumps(entries[0].client_id)],
+            [entry.venue, entry.account, first, entry.symbol, quoted],
         )
-        return found + self._asked(
+        judged = self._asked(
             f"SELECT {_COLUMNS} FROM entries WHERE {of_kind} AND seq > ? AND (seq < ? OR ?) AND instr(body, ?)",
-            [*where, first, last, entries[-1].kind is not Kind.END, json.dumps(entries[0].client_id)],
+            [*where, first, last, newest.kind is not Kind.END, quoted],
         )
+        yield from map(_numbered, wanted)
+        yield from map(_numbered, stops)
+        for row in judged:  # there may be very many: what they say of others is let go of at once
+            number, one = _numbered(row)
+            yield number, replace(one, body=judgement(one.body, client_id))
 
-    def _asked(self, question: str, values: Sequence[str | int]) -> list[Row]:
+    def _asked(self, question: str, values: Sequence[str | int]) -> Iterator[Row]:
         try:
-            return self._db.execute(question, values).fetchall()
+            yield from self._db.execute(question, values)
         except sqlite3.Error as error:
             raise unwritable(self.path, error, "read") from error
 
@@ -124,10 +132,10 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _entry(row: Row) -> Entry:
-    _, at_ms, kind, venue, account, owner, symbol, client_id, order_id, body = row
+def _numbered(row: Row) -> Numbered:
+    number, at_ms, kind, venue, account, owner, symbol, client_id, order_id, body = row
     try:
-        return Entry(
+        entry = Entry(
             kind=Kind(str(kind)),
             at_ms=int(str(at_ms)),
             venue=str(venue),
@@ -136,7 +144,15 @@ def _entry(row: Row) -> Entry:
             symbol=str(symbol),
             client_id=str(client_id),
             order_id=str(order_id),
-            body=json.loads(str(body)),
+            body=_body(str(body)),
         )
     except ValueError as error:
-        raise JournalUnwritable(f"entry {row[0]} of the journal cannot be understood: {error}") from error
+        raise JournalUnwritable(f"entry {number} of the journal cannot be understood: {error}") from error
+    return int(str(number)), entry
+
+
+def _body(text: str) -> dict[str, Plain]:
+    try:
+        return msgspec.json.decode(text, type=dict)
+    except msgspec.MsgspecError:  # half a character is nothing to it
+        return dict(json.loads(text))
