@@ -93,11 +93,7 @@ def opened(path: Path | None) -> sqlite3.Connection:
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """The journal at ``path``, to be looked at. Raises ``JournalUnwritable`` where it cannot be, or is not there."""
-    if not path.exists():
-        raise JournalUnwritable(
-            f"there is no journal at {path}", "mmctl run writes it; MMCTL_STATE_DIR says in which folder"
-        )
+    """The journal at ``path``, to be looked at: it is not made. Raises ``JournalUnwritable`` where it cannot be read."""
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
         try:

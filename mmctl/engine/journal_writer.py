@@ -95,8 +95,9 @@ class Writer:
                 kept += [item for item in batch if isinstance(item, Entry)]
             if question is not None:
                 self._answer(question)
-            while error is None and len(batch) == BATCH and self._tidy():
-                """Much was waiting: the file keeps within its bound between its parts too."""
+            more = error is None and len(batch) == BATCH  # of much that waited: its parts keep the bound too
+            while more:
+                more = self._tidy()
         self._queue.put_back(kept)
         if error is None:
             self.late, self._in_hand = "", []
