@@ -88,8 +88,15 @@ class Recalled:
 
     ``position`` is what the fills since the last run that ended in good order (its ``ended`` entry) add up to, in base
     currency: a run that was killed is gone on with. ``last_trade_id`` is the newest trade of all runs.
+
+    A kill can lose a trade that is older than that. So the venue's list of trades is to be read on from ``read_from``,
+    some seconds before; ``counted`` are those after it that are counted. Orders of an epoch up to ``ended_epoch`` are
+    those of runs that ended in good order.
     """
 
     unfinished: tuple[Unfinished, ...] = ()
     position: Decimal = Decimal(0)
     last_trade_id: str | None = None
+    read_from: str | None = None
+    counted: frozenset[str] = frozenset()
+    ended_epoch: int = 0

@@ -5,12 +5,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from mmctl.core.entries import Kind, Recalled, Unfinished
 from mmctl.core.instrument import plain
 from mmctl.core.order import Layer, Side
 from mmctl.engine.journal_rows import Trade
+
+SETTLE_MS = 10_000
+"""So long before the newest trade that was counted, one may be missing that the venue told out of turn, or not at all
+before a kill."""
+
+SETTLING = 300
+"""Trades that are looked at for that, at most."""
 
 IDS = 200
 """Client order ids in one question."""
@@ -36,7 +45,45 @@ def recalled(db: sqlite3.Connection, where: Where) -> Recalled:
     ):
         trades.setdefault(client_id, []).append((trade_id, Decimal(qty)))
     total, last, _ = position(db, where)
-    return Recalled(tuple(_unfinished(order, tuple(trades.get(order[0], ()))) for order in orders), total, last or None)
+    read_from, counted = _settling(db, where, last)
+    return Recalled(
+        tuple(_unfinished(order, tuple(trades.get(order[0], ()))) for order in orders),
+        total,
+        last or None,
+        read_from,
+        counted,
+        _ended_epoch(db, where),
+    )
+
+
+def _settling(db: sqlite3.Connection, where: Where, last: str) -> tuple[str | None, frozenset[str]]:
+    """From which trade on the venue's list is to be read once more, and which trades after that are counted.
+
+    Where entries tell too little of them that is the ``last`` one.
+    """
+    told = db.execute(
+        "SELECT body FROM entries WHERE kind = ? AND venue = ? AND owner = ? AND symbol = ? ORDER BY seq DESC LIMIT ?",
+        (Kind.FILL, *where, SETTLING),
+    )
+    found = [msgspec.json.decode(body, type=dict[str, Any]) for (body,) in told]
+    times = {int(one["trade_id"]): int(one.get("traded_ms", 0)) for one in found if one["trade_id"].isdecimal()}
+    if not last.isdecimal() or int(last) not in times:
+        return last or None, frozenset()
+    since_ms = max(times.values()) - SETTLE_MS
+    settled = [trade_id for trade_id, traded_ms in times.items() if traded_ms < since_ms]
+    read_from = max(settled, default=min(times))
+    return str(read_from), frozenset(str(trade_id) for trade_id in times if trade_id > read_from)
+
+
+def _ended_epoch(db: sqlite3.Connection, where: Where) -> int:
+    """The epoch of the last run of a symbol that ended in good order; 0 for none."""
+    found = db.execute(
+        "SELECT body FROM entries WHERE kind = ? AND venue = ? AND owner = ? AND symbol IN (?, '')"
+        " ORDER BY seq DESC LIMIT 1",
+        (Kind.ENDED, *where),
+    ).fetchone()
+    epoch = 0 if found is None else msgspec.json.decode(found[0], type=dict[str, Any]).get("epoch", 0)
+    return epoch if isinstance(epoch, int) else 0
 
 
 def known(db: sqlite3.Connection, client_ids: Sequence[str]) -> frozenset[str]:

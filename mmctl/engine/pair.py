@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from mmctl.core.decide import PairDecider
+from mmctl.core.entries import Recalled
 from mmctl.core.events import OrderEvent, Unsettled
 from mmctl.core.freshness import BookAge, Stale
 from mmctl.core.instrument import Instrument
@@ -116,6 +117,8 @@ class Pair:
         """Whether the venue's stream had a gap, so that its trades have to be read."""
         self.trades_read_to: str | None = None
         """The newest trade up to which the venue's own list of them was read; ``None`` before the first."""
+        self.past: Recalled | None = None
+        """What earlier runs had counted, until the venue's list of trades was read once."""
         self.trades_due_s = desk.clock.monotonic()
         """When that list is read again though nothing seems to be missing."""
         self.balances_in_doubt = False

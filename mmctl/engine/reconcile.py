@@ -6,8 +6,10 @@ The venue is the truth. What cannot be read proves nothing, and what differs is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
-from mmctl.core.events import Ended, NotFound, Seen
+from mmctl.core.events import Ended, Fill, NotFound, Seen
+from mmctl.core.order import Side, decode_own_id
 from mmctl.engine.guard import POLL_S
 from mmctl.engine.pair import Pair
 from mmctl.errors import JournalUnwritable, VenueError
@@ -64,7 +66,7 @@ async def ask_once(pair: Pair) -> bool:
             answer = await pair.desk.venue.query(pair.spec.symbol, client_id)
             if isinstance(answer, NotFound) and _may_conclude(pair, answer):
                 await catch_up(pair)
-        except VenueError as error:
+        except (VenueError, JournalUnwritable) as error:
             pair.trouble("query", str(error), "asking again")
             return True
         pair.over("query")
@@ -86,10 +88,14 @@ def _may_conclude(pair: Pair, answer: NotFound) -> bool:
 async def catch_up(pair: Pair) -> None:
     """Take in the trades of our orders that the venue's stream did not tell, and tell of them. Raises ``VenueError``.
 
-    The list is read on from where it was last read to, less what is so new that it may still be incomplete.
+    The list is read on from where it was last read to, less what is so new that it may still be incomplete. Raises
+    ``JournalUnwritable`` too, at the first time, where it cannot be told what earlier runs placed.
     """
     asked_ms, counted, position = pair.clock.wall_ms(), pair.totals.fills, pair.ledger.position
-    for fill in await pair.desk.venue.fills(pair.spec.symbol, pair.trades_read_to):
+    fills = await pair.desk.venue.fills(pair.spec.symbol, pair.trades_read_to)
+    if pair.past is not None:
+        await _count_past(pair, [one for one in fills if pair.ledger.find(one.client_id) is None])
+    for fill in fills:
         if pair.ledger.find(fill.client_id) is not None:
             pair.on_event(fill)
         if asked_ms - fill.at_ms > TRADES_SETTLE_MS:
@@ -98,6 +104,31 @@ async def catch_up(pair: Pair) -> None:
     if missed := pair.totals.fills - counted:
         moved = pair.ledger.position - position
         pair.fault("trades", f"{missed} fills had not been told", f"counted now, the position moves by {moved:f}")
+
+
+async def _count_past(pair: Pair, fills: Sequence[Fill]) -> None:
+    """Count trades that a killed run had not written down of orders that were over by its journal.
+
+    Raises ``JournalUnwritable`` where the journal cannot be asked which orders those are.
+    """
+    past, pair.past = pair.past, None
+    assert past is not None
+    missed = [one for one in fills if one.trade_id not in past.counted and _epoch(one) > past.ended_epoch]
+    try:
+        known = await pair.desk.scribe.knows([one.client_id for one in missed]) if missed else frozenset[str]()
+    except JournalUnwritable:
+        pair.past = past
+        raise
+    for fill in missed:
+        if fill.client_id in known:
+            pair.totals.fills += 1
+            pair.ledger.position += fill.qty if fill.side is Side.BUY else -fill.qty
+            pair.desk.scribe.filled(pair.spec.symbol, fill)
+
+
+def _epoch(fill: Fill) -> int:
+    own = decode_own_id(fill.client_id)
+    return 0 if own is None else own.epoch
 
 
 def _take_in_stranger(pair: Pair, client_id: str, answer: Seen | Ended | NotFound) -> None:

@@ -21,7 +21,7 @@ async def recover(pair: Pair) -> int:
     recalled = await pair.desk.scribe.recall(pair.spec.symbol)
     now_s = pair.clock.monotonic()
     pair.ledger.position = recalled.position
-    pair.trades_read_to = recalled.last_trade_id
+    pair.trades_read_to, pair.past = recalled.read_from, recalled
     for one in recalled.unfinished:
         order = Order(
             client_id=one.client_id,
@@ -43,6 +43,7 @@ async def recover(pair: Pair) -> int:
         pair.compare_wanted.set()
         pair.doubts.set()
         await ask_once(pair)  # whose a trade is shows in its order, and some have ended
+    if adopted or left or recalled.last_trade_id is not None:
         try:
             await catch_up(pair)
         except VenueError as error:

@@ -159,7 +159,7 @@ class Scribe:
             self.note(self._entry(Kind.REPLY, symbol, stranger, event.client_id))
             return
         if change.fill is not None:
-            self.note(self._fill(symbol, change.fill, order))
+            self.filled(symbol, change.fill)
         if change.appeared:
             body: dict[str, Plain] = {
                 **_terms(instrument, order),
@@ -174,6 +174,10 @@ class Scribe:
             detail = change.fault or _evidence(event)
             body = {"event": _NAMES[type(event)], "state": order.state, "detail": detail}
             self.note(self._entry(Kind.REPLY, symbol, body, order.client_id, order.order_id))
+
+    def filled(self, symbol: str, fill: Fill) -> None:
+        """A trade was counted."""
+        self.note(self._fill(symbol, fill))
 
     def faulted(self, symbol: str, kind: str, detail: str, action: str) -> None:
         """What should not have happened, and what was done about it."""
@@ -194,7 +198,7 @@ class Scribe:
         at_ms = self._clock.wall_ms()
         return Entry(kind, at_ms, venue.name, venue.account, self._owner, symbol, client_id, order_id or "", body)
 
-    def _fill(self, symbol: str, fill: Fill, order: Order) -> Entry:
+    def _fill(self, symbol: str, fill: Fill) -> Entry:
         body: dict[str, Plain] = {
             "trade_id": fill.trade_id,
             "side": fill.side,
@@ -205,7 +209,7 @@ class Scribe:
             "maker": fill.maker,
             "traded_ms": fill.at_ms,
         }
-        return self._entry(Kind.FILL, symbol, body, order.client_id, fill.order_id)
+        return self._entry(Kind.FILL, symbol, body, fill.client_id, fill.order_id)
 
 
 def _terms(instrument: Instrument, order: Order) -> dict[str, Plain]:

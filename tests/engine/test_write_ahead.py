@@ -12,6 +12,7 @@ from mmctl.core.entries import Entry, Kind, Recalled, Unfinished
 from mmctl.core.events import Fill, Seen
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
 from mmctl.core.report import RoundDone
+from mmctl.engine.reconcile import catch_up
 from mmctl.errors import JournalUnwritable
 
 from .world import (
@@ -237,6 +238,32 @@ async def test_fills_of_a_run_that_was_killed_are_counted_once(state_dir: Path) 
     assert order is not None
     assert ledger.instrument.qty(order.filled) == 4
     assert world.journal.of(Kind.FILL)[0].body["trade_id"] == "8"
+    await world.venue.close()
+
+
+async def test_a_trade_that_a_kill_left_out_counts_though_its_order_is_over(state_dir: Path) -> None:
+    """The reply to a cancel was written, the trade before it not: the order is finished, its trade is not counted."""
+    before, other = next(strangers(1_500_000_000, Side.BUY)), next(strangers(1_600_000_000, Side.SELL))
+    world = make_world(state_dir, pair_spec())
+    past = Recalled((), D(3), "9", read_from="7", counted=frozenset({"9"}), ended_epoch=1_500_000_000)
+    world.journal.recalled["BTCUSDT"] = past
+    for client_id in (OLD, before):
+        world.journal.note(Entry(Kind.INTENT, 0, "mock", "main", symbol="BTCUSDT", client_id=client_id))
+    asked_from: list[str | None] = []
+
+    async def fills(symbol: str, after_trade_id: str | None) -> list[Fill]:
+        asked_from.append(after_trade_id)
+        told = [(before, "7.5"), (OLD, "8"), (OLD, "9"), (other, "10")]
+        return [Fill(who, "1", number, Side.BUY, D(99), D(1), D(0), "USDT", True, 0) for who, number in told]
+
+    world.venue.fills = fills  # type: ignore[method-assign]
+    await prepare(world)
+    assert asked_from == ["7"]
+    assert world.pair.ledger.position == 4
+    assert [one.body["trade_id"] for one in world.journal.of(Kind.FILL)] == ["8"]
+    assert "1 fills had not been told" in world.faults("trades")[0].detail
+    await catch_up(world.pair)
+    assert world.pair.ledger.position == 4
     await world.venue.close()
 
 
