@@ -167,6 +167,16 @@ async def test_a_second_engine_for_the_pair_is_refused_and_hurts_nobody(host: Ma
     assert two.placements()
 
 
+async def test_two_names_of_one_account_are_one_writer(host: MakeHost) -> None:
+    """The venue's own number of the account counts, not what the key is called."""
+    one, two = host(), host()
+    one.world.venue.user_id = two.world.venue.user_id = "42"
+    two.world.venue.account = "other"
+    async with quoting(one):
+        with pytest.raises(PairHeld):
+            await prepare(two.world)
+
+
 async def test_another_symbol_of_the_account_is_another_writer(host: MakeHost) -> None:
     one, two = host(), host(specs=(both("ETH"),))
     async with quoting(one), quoting(two):
@@ -406,7 +416,7 @@ async def test_a_lease_is_given_up_one_landing_time_before_it_would_run_out(host
     server = FakeServer()
     one = host("a", server)
     async with quoting(one):
-        lease = next(iter(one.presence._leases.values()))
+        lease = next(iter(one.presence._elsewhere._leases.values()))
         assert lease.hold() is None
 
         async def gone(*_: object) -> bool:
