@@ -93,7 +93,7 @@ def opened(path: Path | None) -> sqlite3.Connection:
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """The journal at ``path``, to be looked at: it is not made. Raises ``JournalUnwritable`` where it cannot be read."""
+    """The journal at ``path``, only to be looked at. Raises ``JournalUnwritable`` where it cannot be read."""
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
         try:
