@@ -10,7 +10,7 @@ from mmctl.clock import SystemClock
 from mmctl.engine.swept import StopVenue
 from mmctl.errors import UsageError
 from mmctl.markets import has_adapter
-from mmctl.ports import Clock, Shared
+from mmctl.ports import Clock
 from mmctl.profile_stop import StopAccount
 from mmctl.settings import REST_VARIABLE, STREAM_VARIABLE, WS_VARIABLE, key_prefix, plain_keys
 from mmctl.wire.binance_urls import LIVE, is_loopback
@@ -36,13 +36,6 @@ def stop_venue(account: StopAccount, *, several: bool | None, bulk: bool) -> Sto
     return BinanceStopVenue(
         stop_clock(), account=account.name, key=key, secret=secret, rest_url=rest_url, bulk=bulk, name=account.venue
     )
-
-
-def connect_shared(url: str) -> Shared:
-    """What hosts share in the Redis at ``url``, an address that was checked. Importing its client takes a while."""
-    from mmctl.shared.redis import RedisShared
-
-    return RedisShared(url)
 
 
 def stop_clock() -> Clock:

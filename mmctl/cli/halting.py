@@ -12,7 +12,7 @@ from mmctl.cli.shared_place import SharedPlace
 from mmctl.core.order import Layer
 from mmctl.engine.everywhere import HaltsSet, set_everywhere, share
 from mmctl.engine.halt import FileHaltLatch, who
-from mmctl.errors import SharedUnreadable
+from mmctl.errors import SharedUnreadable, StateUnreadable
 from mmctl.ports import HaltScope
 
 NOT_ASKED = HaltsSet(())
@@ -28,12 +28,27 @@ class Halting:
         self.halts = NOT_ASKED
 
     async def begin(self, scopes: Sequence[HaltScope], why: str, by: str = "") -> None:
-        """Halt in the state folder, and begin to halt in Redis. Never raises for what a place does."""
+        """Halt in the state folder, and begin to halt in Redis. Never raises for what a place does.
+
+        Where this was done before it is done again only as far as it failed.
+        """
         self._place.begin()
         at_ms = time.time_ns() // 1_000_000
-        self.halts = await set_everywhere(self._latch, None, scopes, by=by or who(), at_ms=at_ms, why=why)
+        if not self.halts.halts or self.halts.folder_fault:
+            self.halts = await set_everywhere(self._latch, None, scopes, by=by or who(), at_ms=at_ms, why=why)
         if self._place.configured:
             self._sharing = asyncio.create_task(self._share())
+
+    def take_over(self, scopes: Sequence[HaltScope]) -> None:
+        """Where others have halted all of ``scopes`` already, those halts will do."""
+        try:
+            in_force = self._latch.halts()
+        except StateUnreadable:
+            return
+        found = [next((halt for halt in in_force if _covers(halt.scope, scope)), None) for scope in scopes]
+        covering = tuple(dict.fromkeys(halt for halt in found if halt is not None))
+        if all(halt is not None for halt in found):
+            self.halts = HaltsSet(covering)
 
     async def end(self) -> HaltsSet:
         """Wait for Redis, which takes two seconds at most since the beginning, and note what is amiss."""
@@ -51,6 +66,15 @@ class Halting:
             return
         if shared is not None:
             self.halts = await share(self._latch, shared, self.halts)
+
+
+def _covers(halt: HaltScope, wanted: HaltScope) -> bool:
+    """Whether a halt covers all of what is wanted."""
+    return (
+        (halt.venue, halt.account) == (wanted.venue, wanted.account)
+        and halt.symbol in (None, wanted.symbol)
+        and halt.layer in (None, wanted.layer)
+    )
 
 
 def status(halts: HaltsSet) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 
-from mmctl.bootstrap_stop import connect_shared
+from mmctl.bootstrap_shared import make_shared
 from mmctl.cli.beside import beside
 from mmctl.engine.everywhere import SHARED_TIMEOUT_S
-from mmctl.errors import SharedUnreadable
+from mmctl.errors import SharedUnreadable, UsageError
 from mmctl.ports import Shared
 from mmctl.settings import plain_redis_url
 
@@ -23,7 +23,7 @@ class SharedPlace:
         self._url = url
         self.where = where
         self._fault = fault
-        self._opening: asyncio.Task[Shared] | None = None
+        self._opening: asyncio.Task[Shared | None] | None = None
 
     @property
     def configured(self) -> bool:
@@ -44,16 +44,20 @@ class SharedPlace:
         try:
             async with asyncio.timeout(SHARED_TIMEOUT_S):
                 return await asyncio.shield(self._opening)
+        except UsageError as error:
+            raise SharedUnreadable(error.message, error.hint) from None
         except TimeoutError:
             raise SharedUnreadable(f"the client of {self.where} took more than {SHARED_TIMEOUT_S:g} s") from None
 
     async def close(self) -> None:
         """Let go of it. Never raises."""
         opening, self._opening = self._opening, None
-        if opening is not None and opening.done() and opening.exception() is None:
-            await opening.result().close()
-        elif opening is not None:
-            opening.cancel()
+        if opening is None:
+            return
+        opening.cancel()
+        (shared,) = await asyncio.gather(opening, return_exceptions=True)
+        if shared is not None and not isinstance(shared, BaseException):
+            await shared.close()
 
 
 def shared_place(option: str | None, profile_url: str | None) -> SharedPlace:
@@ -64,5 +68,5 @@ def shared_place(option: str | None, profile_url: str | None) -> SharedPlace:
     return SharedPlace(*plain_redis_url(option, os.environ, profile_url))
 
 
-async def _open(url: str) -> Shared:
-    return await beside(lambda: connect_shared(url))
+async def _open(url: str) -> Shared | None:
+    return await beside(lambda: make_shared(url))

@@ -113,12 +113,21 @@ async def _stop_and_tell(
 
 
 async def stop_account(
-    venue: StopVenue, target: Target, asked: StopAsked, latch: FileHaltLatch, place: SharedPlace, clock: Clock
+    venue: StopVenue,
+    target: Target,
+    asked: StopAsked,
+    latch: FileHaltLatch,
+    place: SharedPlace,
+    clock: Clock,
+    halting: Halting | None = None,
 ) -> Receipt:
-    """Halt, sweep, and write the receipt of one account. Never raises for what venue, state folder and Redis do."""
+    """Halt, sweep, and write the receipt of one account. Never raises for what venue, state folder and Redis do.
+
+    ``halting`` is given where a stop is tried again: what was halted then stays so.
+    """
     account, state_dir = target.account, latch.path.parent
     registry = Registry(state_dir, account.venue, account.name, clock, place.where)
-    halting = Halting(latch, place)
+    halting = halting or Halting(latch, place)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # where no lock can be had, no halt can be set, which is told
             stack.enter_context(sharing(stop_lock(state_dir, account.venue, account.name)))

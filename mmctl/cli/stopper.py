@@ -32,10 +32,12 @@ class Stopper:
         self._starting: asyncio.Task[object] | None = asyncio.current_task()
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle signals while the session lasts."""
+    def listening(self, *, hangup: bool = True) -> Iterator[None]:
+        """Handle signals while the session lasts; without ``hangup`` it outlives its terminal."""
         codes = {signal.SIGINT: EXIT_SIGINT, signal.SIGTERM: EXIT_DONE}
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked for a run that outlives its terminal
+        if not hangup:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asked for a run that outlives its terminal
             codes[signal.SIGHUP] = EXIT_DONE
         for number, code in codes.items():
             self._loop.add_signal_handler(number, self._on_signal, number, code)

@@ -15,6 +15,7 @@ from mmctl.cli.options import (
     PlainOutputOption,
     ProfileOption,
     RedisOption,
+    duration_s,
 )
 from mmctl.cli.plain import PlainCommand
 from mmctl.cli.stopping import AccountOption, AllSymbolsOption, VenueOption, WhyOption
@@ -28,6 +29,7 @@ class Layers(StrEnum):
     BOTH = "both"
 
 
+AfterOption = Annotated[str, typer.Option("--after", metavar="TIME", help="How long an engine may be in trouble.")]
 LayerOption = Annotated[Layers, typer.Option("--layer", help="Which ladder.")]
 
 
@@ -89,7 +91,38 @@ def status(
     return run(ScopeAsked((), profile, venue, account, venue is not None, redis_url), output)
 
 
+def guard(
+    profile: ProfileOption = None,
+    venue: VenueOption = None,
+    account: AccountOption = None,
+    after: AfterOption = "10s",
+    redis_url: RedisOption = None,
+    output: PlainOutputOption = Output.TEXT,
+    no_color: NoColorOption = False,
+    debug: DebugOption = False,
+) -> int:
+    """Stop what a hung or dead engine left.
+
+    Watches a profile's engines. One that does not get on for so long, is dead, or cannot be seen, is halted and its
+    account stopped as by cancel-all; the halt stays until `mmctl resume`. It needs the account's keys, and does not
+    cover the death of its own host: let it run on another one, with Redis between them.
+
+    \b
+    Example:
+      mmctl guard --profile binance-spot --after 10s
+    """
+    import asyncio
+
+    from mmctl.cli.guarding import GuardAsked
+    from mmctl.cli.guarding import guard as keep_guard
+    from mmctl.cli.stop_targets import ScopeAsked
+
+    scope = ScopeAsked((), profile, venue, account, venue is not None, redis_url)
+    return asyncio.run(keep_guard(GuardAsked(scope, duration_s(after, "--after") or 0.0), output))
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command("halt", cls=PlainCommand)(halt)
     app.command("status", cls=PlainCommand)(status)
+    app.command("guard", cls=PlainCommand)(guard)

@@ -91,3 +91,16 @@ class Status:
         """Whether anything is halted, not well, or not known."""
         well = (Condition.QUOTING,)
         return bool(self.halts or self.unread or any(one.condition not in well for one in self.engines))
+
+
+@dataclass(frozen=True, slots=True)
+class GuardTold:
+    """One thing that ``mmctl guard`` tells; ``engine`` is ``None`` where it is about the account."""
+
+    ts_ms: int
+    kind: str
+    venue: str
+    account: str
+    engine: str | None
+    epoch: int | None
+    detail: str

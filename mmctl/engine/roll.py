@@ -74,11 +74,12 @@ class Roll:
     @property
     def wait_s(self) -> float:
         """How long the venue is to be watched because of those who are not settled."""
-        records = [*(state.record for state in self._open()), *(None for _ in self._strangers)]
-        strange_s = self._stranger_interval_s or 0.0
-        intervals_s = [strange_s if one is None else one.interval_s for one in records]
-        landing_s = max([self._landing_time_s, *(one.landing_time_s for one in records if one is not None)])
-        return 0.0 if self.all_settled else max(intervals_s) + landing_s
+        strange_s = (self._stranger_interval_s or 0.0) + self._landing_time_s
+        waits_s = [
+            strange_s if state.record is None else state.record.interval_s + state.record.landing_time_s
+            for state in self._open()
+        ]
+        return max([*waits_s, *(strange_s for _ in self._strangers)], default=0.0)
 
     @property
     def proof(self) -> str:

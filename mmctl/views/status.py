@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mmctl.core.report import EngineSeen
-from mmctl.core.status import EngineShown, HaltShown, LayerShown, PairShown, Status
+from mmctl.core.status import EngineShown, GuardTold, HaltShown, LayerShown, PairShown, Status
 from mmctl.views.jsonlines import line
-from mmctl.views.text import clean
+from mmctl.views.text import clean, clock
 
 
 def text(status: Status) -> str:
@@ -35,6 +35,18 @@ def halted_json(halts: Sequence[HaltShown], engines: Sequence[EngineSeen]) -> st
     """The line of ``halt``."""
     seen = [{"name": one.name, "epoch": one.epoch, "state": one.state} for one in engines]
     return line("halted", {"halts": [halt(one) for one in halts], "engines": seen})
+
+
+def guard(told: GuardTold) -> str:
+    """A line of ``guard``."""
+    kind = told.kind.replace("_", " ")
+    return clean(f"{clock(told.ts_ms)} {told.venue} account {told.account}: {kind}: {told.detail}")
+
+
+def guard_json(told: GuardTold) -> str:
+    """A line of ``guard`` as JSON."""
+    names = ("ts_ms", "kind", "venue", "account", "engine", "epoch", "detail")
+    return line("guard", {name: getattr(told, name) for name in names})
 
 
 def halt(one: HaltShown) -> dict[str, object]:

@@ -22,6 +22,7 @@ VERBS = (
     "resume",
     "halt",
     "status",
+    "guard",
     "explain",
     "journal",
     "doctor",
@@ -38,6 +39,7 @@ EXAMPLE_CODES = {
     "resume": 0,
     "halt": 0,
     "status": 0,
+    "guard": 2,
     "explain": 2,  # there is no journal
     "journal": 2,
     "doctor": 4,  # no sandbox is running

@@ -1,0 +1,168 @@
+"""When a guard acts: an engine that it watches does not get on, is dead, or cannot be seen, for longer than allowed.
+
+Only time that the guard itself was awake counts: a machine that was suspended gives its engines time to get going.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mmctl.engine.registered import EngineState, Life
+from mmctl.ports import Clock
+
+AWAKE_GAP_S = 2.0
+"""Looks further apart than this: the guard itself did not run."""
+
+
+class Trouble(StrEnum):
+    """What is wrong with an engine."""
+
+    SILENT = "silent"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a look found out: ``kind`` is ``watching``, ``ended``, ``well``, or a ``Trouble`` since ``quiet_s``."""
+
+    kind: str
+    engine: EngineState
+    quiet_s: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """The engines to act on now; ``symbols`` is ``None`` where all of the account is to be stopped."""
+
+    engines: tuple[EngineState, ...]
+    symbols: tuple[str, ...] | None
+    why: str
+
+
+@dataclass(slots=True)
+class _Watched:
+    state: EngineState
+    trouble: Trouble | None = None
+    since_s: float = 0.0
+    handled: bool = False
+
+
+@dataclass(slots=True)
+class Watch:
+    """The engines of one account. ``after_s`` is how long one may be in trouble before it is acted on.
+
+    ``where`` names the Redis that is watched too, empty where there is none.
+    """
+
+    clock: Clock
+    after_s: float
+    where: str = ""
+    _watched: dict[str, _Watched] = field(default_factory=dict)
+    _awake_s: float | None = None
+    _looked_s: float = 0.0
+
+    def look(self, states: Sequence[EngineState]) -> list[Finding]:
+        """Take in how all engines are now; what is new is returned, each thing once."""
+        now_s = self.clock.boot_s()
+        if self._awake_s is None or now_s - self._looked_s > AWAKE_GAP_S:
+            self._awake_s = now_s
+        self._looked_s = now_s
+        findings: list[Finding] = []
+        present = {state.name: state for state in states}
+        away = [state for state in states if self._is_redis_itself(state)]
+        for name, watched in list(self._watched.items()):
+            if name in present:
+                continue
+            if away and watched.state.where == self.where:
+                # It was seen there, and now nobody can look: it has not ended for that.
+                present[name] = EngineState(
+                    name, Life.UNREADABLE, watched.state.record, detail=away[0].detail, where=self.where
+                )
+            else:
+                del self._watched[name]
+                if watched.trouble is not Trouble.DEAD:  # else somebody tidied up behind it
+                    findings.append(Finding("ended", watched.state))
+        for state in present.values():
+            findings += self._note(state, now_s)
+        return findings
+
+    def alarm(self) -> Alarm | None:
+        """What is to be done now, or ``None``."""
+        due = [one for one in self._watched.values() if self._is_due(one)]
+        if not due:
+            return None
+        well = [one for one in self._watched.values() if one.trouble is None and one.state.record is not None]
+        symbols = {pair.symbol for one in due for pair in (one.state.record.pairs if one.state.record else ())}
+        known = all(one.state.record is not None for one in due)
+        why = "; ".join(f"{one.state.name} is {one.trouble} for {self._quiet_s(one):.0f} s" for one in due)
+        return Alarm(
+            tuple(one.state for one in due), tuple(sorted(symbols)) if well and known and symbols else None, why
+        )
+
+    def handled(self, alarm: Alarm) -> None:
+        """The stop of these engines is proven; they are acted on again only after they have been well."""
+        for engine in alarm.engines:
+            if engine.name in self._watched:
+                self._watched[engine.name].handled = True
+
+    @property
+    def engines(self) -> int:
+        """How many engines are watched now."""
+        return len(self._watched)
+
+    def _note(self, state: EngineState, now_s: float) -> list[Finding]:
+        fresh = state.name not in self._watched
+        watched = self._watched.setdefault(state.name, _Watched(state, since_s=now_s))
+        before, watched.state = watched.trouble, state
+        watched.trouble = self._trouble(state)
+        if watched.trouble is not None and before is None:
+            watched.since_s = now_s - (_silence_s(state) if watched.trouble is Trouble.SILENT else 0.0)
+        if watched.trouble is None:
+            watched.handled = False
+            if fresh or before is not None:
+                return [Finding("watching" if fresh else "well", state)]
+            return []
+        if watched.trouble is before:
+            return []
+        return [Finding(watched.trouble, state, self._quiet_s(watched), state.detail)]
+
+    def _trouble(self, state: EngineState) -> Trouble | None:
+        if state.life is Life.DEAD:
+            return Trouble.DEAD
+        if state.record is None or state.age_s is None:
+            return Trouble.UNKNOWN
+        return Trouble.SILENT if _silence_s(state) > self.after_s else None
+
+    def _is_due(self, watched: _Watched) -> bool:
+        if watched.trouble is None or watched.handled or self._is_redis_itself(watched.state):
+            return False
+        return self._quiet_s(watched) > self.after_s and not self._is_succeeded(watched.state)
+
+    def _quiet_s(self, watched: _Watched) -> float:
+        """For how long it is in trouble, of the time that the guard was awake."""
+        return self.clock.boot_s() - max(watched.since_s, self._awake_s or 0.0)
+
+    def _is_redis_itself(self, state: EngineState) -> bool:
+        """Whether this stands for all that Redis may know; engines that were never seen there are none to guard."""
+        return bool(self.where) and state.record is None and state.where == self.where
+
+    def _is_succeeded(self, dead: EngineState) -> bool:
+        """Whether a younger engine that is well has taken over all that a dead one quoted."""
+        if dead.life is not Life.DEAD or dead.record is None:
+            return False
+        taken = {
+            pair.symbol
+            for one in self._watched.values()
+            if one.trouble is None and one.state.record is not None and one.state.record.epoch > dead.record.epoch
+            for pair in one.state.record.pairs
+        }
+        return {pair.symbol for pair in dead.record.pairs} <= taken
+
+
+def _silence_s(state: EngineState) -> float:
+    """How long it has not said that it gets on."""
+    return max(state.age_s or 0.0, state.progress_age_s or 0.0)

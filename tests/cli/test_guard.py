@@ -1,0 +1,192 @@
+"""mmctl guard on the sandbox: an engine that hangs, dies, ends in good order, or cannot be seen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmctl.core.order import Layer
+from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.record_file import RecordFile
+from mmctl.engine.records import EngineRecord, record_path
+from mmctl.ports import HaltScope
+
+from .harness import Caller, Done, ended, environment, quick_profile, read_until, started
+from .test_stop_sandbox import Exchange, exchange, profile, shared_exchange
+from .test_watching import LIVE, record
+
+__all__ = ["exchange", "shared_exchange"]
+OPTIONS = ("--after", "1s", "--output", "json")
+
+
+@pytest.fixture
+def folder() -> Path:
+    return Path(os.environ["MMCTL_STATE_DIR"])
+
+
+def told(kind: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda one: one["event"] == "guard" and one["kind"] == kind
+
+
+@contextmanager
+def guarding(path: str, *options: str) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
+    """A guard in a process of its own; gives what waits for a thing to be told. It has to end in good order."""
+    with started("guard", "--profile", path, *OPTIONS, *options, env=environment()) as process:
+        read = ""
+
+        def wait_for(kind: str) -> list[dict[str, Any]]:
+            nonlocal read
+            fresh = read_until(process, told(kind), 20)
+            read += fresh
+            return Done(0, fresh, "").events
+
+        yield wait_for
+        process.send_signal(signal.SIGTERM)
+        done = ended(process, read)
+        assert (done.code, "Traceback" in done.err) == (0, False), done
+        assert "does not cover the death of its own host" in done.err
+
+
+def short(one: EngineRecord) -> EngineRecord:
+    """An engine of which nothing is to be waited for long."""
+    pair = one.pairs[0]
+    layers = tuple(replace(layer, interval_s=0.1, unanswered=0) for layer in pair.layers)
+    return replace(one, landing_time_s=0.2, pairs=(replace(pair, layers=layers),))
+
+
+@contextmanager
+def alive(folder: Path, epoch: int = 7) -> Iterator[RecordFile]:
+    """An engine that lives in this process, and says nothing more."""
+    file = RecordFile(record_path(folder, "binance", "main", epoch))
+    file.write(short(record(epoch)))
+    yield file
+    file.close(keep=True)
+
+
+def test_an_engine_that_hangs_is_halted_and_stopped_once(exchange: Exchange, folder: Path, tmp_path: Path) -> None:
+    exchange.ladder(Layer.NEAR, 3)
+    exchange.ladder(Layer.FAR, 2)
+    exchange.place("web_1")
+    with guarding(profile(tmp_path)) as wait_for:
+        wait_for("waiting")
+        with alive(folder) as engine:
+            wait_for("silent")
+            events = wait_for("proven")
+            (stopped,) = [one for one in events if one["event"] == "stopped"]
+            assert (stopped["proof"], stopped["remaining"], len(stopped["cancelled"])) == ("waited", [], 5)
+            assert exchange.open_ids() == {"web_1"}
+            (halt,) = FileHaltLatch(folder).halts()
+            assert halt.scope == HaltScope("binance", "main", None, None)
+            assert halt.by.startswith("guard, ")
+            assert "is silent for 1 s" in halt.why
+            time.sleep(2.0)
+            assert len(FileHaltLatch(folder).halts()) == 1
+            engine.write(short(record()))
+            wait_for("well")
+            wait_for("silent")
+            wait_for("proven")
+            assert len(FileHaltLatch(folder).halts()) == 1, "the first one stands: nobody resumed"
+
+
+def test_an_engine_that_dies_is_stopped_and_its_record_goes(exchange: Exchange, folder: Path, tmp_path: Path) -> None:
+    exchange.ladder(Layer.NEAR, 3)
+    with guarding(profile(tmp_path)) as wait_for:
+        with alive(folder):
+            wait_for("watching")
+        wait_for("dead")
+        events = wait_for("proven")
+        assert [one["proof"] for one in events if one["event"] == "stopped"] == ["dead"]
+        assert exchange.open_ids() == set()
+        assert not list((folder / "engines").iterdir())
+
+
+def test_an_engine_that_ends_in_good_order_is_let_go(exchange: Exchange, folder: Path, tmp_path: Path) -> None:
+    own = exchange.ladder(Layer.NEAR, 2)
+    with guarding(profile(tmp_path)) as wait_for:
+        file = RecordFile(record_path(folder, "binance", "main", 7))
+        file.write(short(record()))
+        wait_for("watching")
+        file.close(keep=False)
+        wait_for("ended")
+        time.sleep(1.5)
+    assert exchange.open_ids() == own
+    assert FileHaltLatch(folder).halts() == ()
+
+
+def test_two_guards_and_a_venue_that_fails_for_a_while(exchange: Exchange, folder: Path, tmp_path: Path) -> None:
+    exchange.ladder(Layer.NEAR, 3)
+    path = profile(tmp_path)
+    with guarding(path) as first, guarding(path) as second:
+        first("waiting")
+        second("waiting")
+        exchange.control("/faults", server_error=0.5)
+        with alive(folder):
+            first("proven")
+            second("proven")
+        exchange.control("/faults", clear=True)
+    assert exchange.open_ids() == set()
+    assert len(FileHaltLatch(folder).halts()) <= 2
+
+
+def test_a_record_with_rubbish_is_unknown_and_acted_on(exchange: Exchange, folder: Path, tmp_path: Path) -> None:
+    exchange.ladder(Layer.NEAR, 2)
+    path = Path(profile(tmp_path))
+    path.write_text(path.read_text().replace("[defaults.near]", "[defaults.near]\n#"))
+    with guarding(str(path)) as wait_for:
+        wait_for("waiting")
+        (folder / "engines").mkdir(parents=True)
+        (folder / "engines" / "binance-main-7.json").write_text("rubbish")
+        (unknown,) = [one for one in wait_for("unknown") if one["event"] == "guard"]
+        assert "is not an engine's record" in unknown["detail"]
+        wait_for("stopping")
+        while exchange.open_ids():
+            time.sleep(0.05)
+        assert len(FileHaltLatch(folder).halts()) == 1
+
+
+# Without permission
+
+
+def test_a_guard_without_keys_says_so_and_ends(call: Caller, tmp_path: Path) -> None:
+    done = call("guard", "--profile", quick_profile(tmp_path, text=LIVE))
+    assert done.code == 2
+    assert "account main on binance has no keys" in done.err
+
+
+def test_a_guard_with_a_wrong_key_says_so_and_ends(
+    call: Caller, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMCTL_BINANCE_API_KEY", "keyOfTheEnvironment")
+    monkeypatch.setenv("MMCTL_BINANCE_API_SECRET", "secretOfTheFile")
+    done = call("guard", "--profile", profile(tmp_path))
+    assert done.code == 4
+    assert "check the API key" in done.err
+
+
+def test_a_guard_that_could_halt_or_see_nothing_says_so_and_ends(
+    call: Caller, exchange: Exchange, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "engines").write_text("no folder")
+    done = call("guard", "--profile", profile(tmp_path))
+    assert done.code == 70
+    assert "this guard could see nothing" in done.err
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MMCTL_STATE_DIR", str(tmp_path / "file"))
+    done = call("guard", "--profile", profile(tmp_path))
+    assert done.code == 70
+    assert "this guard could halt nothing" in done.err
+
+
+@pytest.mark.parametrize("after", ["0", "soon"])
+def test_a_guard_needs_a_time(call: Caller, exchange: Exchange, tmp_path: Path, after: str) -> None:
+    done = call("guard", "--profile", profile(tmp_path), "--after", after)
+    assert (done.code, "--after" in done.err) == (2, True)
