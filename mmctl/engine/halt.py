@@ -70,6 +70,11 @@ class FileHaltLatch:
         """The halts in force that can be understood, whatever else is in the file. Raises ``StateUnreadable``."""
         return self._read().in_force
 
+    def lifted(self) -> frozenset[str]:
+        """The ``uid`` of every halt that a resume record here lifted. Raises ``StateUnreadable``."""
+        records = self._read()
+        return frozenset(halt.uid for number, halt in records.halts.items() if number in records.lifted)
+
     def shared(self) -> frozenset[str]:
         """The ``uid`` of every halt that is known to be in Redis too. Raises ``StateUnreadable``."""
         return self._read().shared
@@ -147,7 +152,8 @@ class FileHaltLatch:
             signature, records = None, _Records({}, frozenset(), 0, ())
         except OSError as error:
             raise StateUnreadable(
-                f"the halt file {self.path} cannot be read: {error.strerror}", "mend its permissions"
+                f"the halt file {self.path} cannot be read: {error.strerror}",
+                "mend its permissions, or set MMCTL_STATE_DIR",
             ) from error
         if not records.rubbish and any(records.halts.get(number) != halt for number, halt in self._seen.items()):
             raise StateUnreadable(

@@ -65,6 +65,9 @@ class SharedHaltsView:
             if halt.uid in view.lifted:
                 by, at_ms = view.lifted[halt.uid]
                 self._latch.lift(halt.uid, by=by, at_ms=at_ms)
+        # A person resumed here while it was not known to be there: that is a resume record as any other.
+        if late := self._latch.lifted() & {halt.uid for halt in there} - view.lifted.keys():
+            await self._shared.lift(sorted(late), by="mmctl, after a resume here", at_ms=self._clock.wall_ms())
         missing = [halt for halt in here if halt.uid not in view.halts and halt.uid not in view.lifted]
         if missing:
             await self._shared.set(missing)

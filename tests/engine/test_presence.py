@@ -508,6 +508,24 @@ async def test_a_halt_set_with_redis_away_reaches_the_others_when_it_is_back(hos
         assert FileHaltLatch(one.folder).shared() == set(server.halts)
 
 
+async def test_a_resume_without_redis_counts_for_a_halt_that_nobody_knew_to_be_there(host: MakeHost) -> None:
+    server = FakeServer()
+    one, two = host("a", server), host("b", server, specs=(both("ETH"),))
+    latch = FileHaltLatch(one.folder)
+    async with quoting(one), quoting(two):
+        halt = latch.set(ALL, by="anna", at_ms=1, why="drill")
+        server.halts[halt.uid] = halt  # its stop never heard that it is there
+        assert one.shared is not None
+        one.shared.away = True
+        await asyncio.sleep(0.5)
+        assert two.state().acknowledged([halt.uid])
+        assert (await resume_everywhere(latch, None, lambda _: True, by="bob", at_ms=2)).lifted
+        one.shared.away = False
+        await asyncio.sleep(1)
+        assert set(server.lifted) == {halt.uid}
+        assert FileHaltLatch(two.folder).halts() == () == latch.halts()
+
+
 async def test_rubbish_among_the_halts_holds_until_it_is_mended_and_keeps_the_lease(host: MakeHost) -> None:
     server = FakeServer()
     one = host("a", server)
