@@ -16,7 +16,7 @@ from mmctl.core.entries import Entry
 from mmctl.core.events import Request, Unsettled
 from mmctl.core.freshness import Stale
 from mmctl.core.ledger import Ledger
-from mmctl.core.order import CancelOrder, Layer, NewOrder, Order, Quote, Side
+from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder, Order, Quote, Side
 from mmctl.core.report import Refusal, Wanted
 from mmctl.core.spec import LayerSpec, PairSpec
 from mmctl.engine.batch import Batch
@@ -218,8 +218,10 @@ class SendGate:
     def _hand_over(self, batch: Batch, orders: Sequence[Order], cancels: Sequence[Wanted]) -> tuple[Order, ...]:
         """Give both to the venue; should that fail, every fate is unknown and nothing is sent again.
 
-        Returns the placements with the time of their signing.
+        Returns the placements with the time of their signing. While the journal was written an order may have ended, or
+        somebody else have cancelled it: its cancel is left out.
         """
+        cancels = [one for one in cancels if self._is_cancellable(one.order.client_id)]
         if not orders and not cancels:
             return ()
         symbol, scribe, now_s = self._spec.symbol, self._desk.scribe, self._desk.clock.monotonic()
@@ -246,6 +248,10 @@ class SendGate:
         scribe.requested(symbol, Request.PLACE, [Wanted(order, "") for order in signed])
         scribe.requested(symbol, Request.CANCEL, cancels)
         return signed
+
+    def _is_cancellable(self, client_id: str) -> bool:
+        order = self._ledger.find(client_id)
+        return order is not None and order.is_live and order.cancel is not CancelState.SENT
 
     def _as_asked(self, order: Order) -> NewOrder:
         instrument = self._ledger.instrument

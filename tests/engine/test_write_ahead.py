@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmctl.core.entries import Entry, Kind, Recalled, Unfinished
-from mmctl.core.events import Fill, Seen
+from mmctl.core.events import Ended, Fill, Seen
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
 from mmctl.core.report import RoundDone
 from mmctl.engine.reconcile import catch_up
@@ -176,6 +176,32 @@ async def test_an_own_order_that_appears_while_the_journal_is_written_is_not_met
         assert {one.reason for one in done.refused} >= {"would_cross_own"}
         assert all(order.side is Side.SELL or order.price < 9970 for order in done.place)
         world.venue.check()
+
+
+async def test_an_order_that_ends_or_is_cancelled_while_the_journal_is_written_is_not_cancelled_again(
+    state_dir: Path,
+) -> None:
+    """The batch goes without those cancels; its placements would else be in flight for ever, and never have left."""
+    async with quoting(state_dir) as world:
+        await asyncio.sleep(0.5)
+        ended, cancelled, *_ = world.pair.ledger.live()
+        write = world.journal.commit
+
+        async def commit(entries: Sequence[Entry]) -> None:
+            await write(entries)
+            world.pair.on_event(Ended(ended.client_id, ended.order_id, State.CANCELLED))
+            world.pair.cancel([cancelled], "by_hand")
+            world.journal.commit = write  # type: ignore[method-assign]
+
+        world.journal.commit = commit  # type: ignore[method-assign]
+        world.move("100.05")
+        await asyncio.sleep(1)
+        assert not world.faults("KeyError")
+        sent = [client_id for _, client_id in world.venue.cancels()]
+        assert ended.client_id not in sent
+        assert sent.count(cancelled.client_id) == 1
+        assert len(world.venue.placed()) == 12
+        assert {order.state for order in world.pair.ledger.live()} == {State.OPEN}
 
 
 async def test_a_turn_broken_off_while_the_journal_is_written_frees_what_it_reserved(state_dir: Path) -> None:
