@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -144,6 +145,9 @@ class OwnId(NamedTuple):
     sequence: int
 
 
+REMEMBERED_IDS = 8192
+"""Ids whose decoding is remembered: an order's is asked for with everything that is told of it."""
+
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PREFIX_OF = {Layer.NEAR: "N0", Layer.FAR: "F0"}
 _LAYER_OF = {text: layer for layer, text in _PREFIX_OF.items()}
@@ -183,6 +187,7 @@ def encode_own_id(layer: Layer, side: Side, epoch: int, sequence: int) -> str:
     return body + _check(body)
 
 
+@lru_cache(REMEMBERED_IDS)
 def decode_own_id(client_id: str) -> OwnId | None:
     """What ``client_id`` says, or ``None`` where it is not one of ours to the last letter."""
     if len(client_id) != OWN_ID_LENGTH or not all(character in _DIGITS for character in client_id):

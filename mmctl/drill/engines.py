@@ -96,6 +96,9 @@ class EngineRun:
         self.stopping = False
         self.swept: list[Swept] | None = None
         self.stopped_at_s: float | None = None
+        self._ended_well: list[str] = []
+        self.on_end: Callable[[list[str]], None] = lambda accounts: None
+        """Hears of the accounts on which the run ended in good order: what is counted begins anew there."""
         self.failure = ""
         self._state_dir = state_dir
         self._on_report = on_report
@@ -122,6 +125,8 @@ class EngineRun:
             for venue in self.venues:
                 await venue.close()
             await self.journal.close()
+            if self.process.alive and not self.journal.fault:
+                self.on_end(self._ended_well)
 
     async def _open(self) -> None:
         site, latch = self.site, FileHaltLatch(self._state_dir)
@@ -168,6 +173,7 @@ class EngineRun:
             ended = await asyncio.gather(running, waiting, return_exceptions=True)
             swept = await self.engine.stop(leave_orders=False, deadline_s=STOP_DEADLINE_S)
             self.swept = list(swept.values())
+            self._ended_well = [desk.venue.account for desk, one in swept.items() if one.proven]
             self.stopped_at_s = self.site.timeline.now_s
         if isinstance(ended[0], Exception):
             raise ended[0]

@@ -43,6 +43,9 @@ class Witness(Protocol):
     def leaving(self, host: Host, method: str, params: Mapping[str, object]) -> None:
         """A request leaves now."""
 
+    def arrived(self, method: str, params: Mapping[str, object]) -> None:
+        """The venue has answered a request."""
+
     def told_to_wait(self, host: Host, until_ms: int, *, placing: bool) -> None:
         """A reply that asks for quiet (of placements alone: ``placing``) has reached the process."""
 
@@ -172,6 +175,7 @@ class RestWay:
         in_query, body = ("", query) if call.verb == "POST" else (query, "")
         status, content, headers = air.rest_api.answer(method, key, in_query, body, air.fate())
         air.witness.trace(f"venue {method.name} {status}")
+        air.witness.arrived(method.name, _Query(query))
         if lost is not None:
             air.timeline.after(air.latency_s(), partial(self._come, future, lost))
             return
@@ -327,6 +331,7 @@ class Wire:
         if not self._up:
             return
         answer = self._far.answer(asked, air.fate())
+        air.witness.arrived(asked.method, asked.params)
         air.witness.trace(f"venue {asked.method} {answer[:32].decode()}")
         if then:
             self.cut()

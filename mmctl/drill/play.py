@@ -24,6 +24,8 @@ MOST_TROUBLE_S = 300.0
 CALM_AT_MOST_S = 400.0
 """Besides the longest intervals: bans, back-off and landing times are over long before."""
 START_AGAIN_S = 2.0
+BALANCES_TOLD_S = 130.0
+"""Within this time an engine has read its balances twice."""
 CALM_ROUNDS = 2
 MEMORY = Path("/dev/shm")
 
@@ -69,6 +71,7 @@ class _Seed:
         try:
             self._play()
         finally:
+            self._trace.ended = True
             for process in [run.process for run in self.watch.engines] + [stop.process for stop in self.watch.stops]:
                 process.bury()
             self._store.close()
@@ -114,6 +117,7 @@ class _Seed:
         number = len(self.watch.engines) + 1
         self.watch.note(f"start engine {number}")
         self.engine = EngineRun(self.site, self._store, self.state_dir, number, self._seed, self._report)
+        self.engine.on_end = self.watch.ended_well
         self.watch.engines.append(self.engine)
 
     def start_stop(self, account: str, layer: Layer | None, uids: Collection[str]) -> None:
@@ -172,6 +176,10 @@ class _Seed:
             self.watch.fail(8, f"no two rounds of each layer without trouble in calm: {self._why_not()}")
             return
         self.watch.check_calm(self.engine)
+        run = self.engine
+        # Money that was set aside for an order counts twice until balances are told again: the next turns see to that.
+        if not self._look_until(BALANCES_TOLD_S, lambda: not self.watch.wrong_balance(run)):
+            self.watch.fail(11, self.watch.wrong_balance(run))
 
     def _look_until(self, seconds: float, done: object) -> bool:
         """As ``_until``, but ``done`` is asked four times a second, in between everything else."""

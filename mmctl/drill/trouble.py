@@ -18,8 +18,10 @@ from mmctl.drill.weather import CALM, draw
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.errors import StateUnreadable
 from mmctl.ports import HaltScope
+from mmctl.sandbox.accounts import Account
 from mmctl.sandbox.market import Market, OrderAsked
 from mmctl.sandbox.refusals import Refusal
+from mmctl.sandbox.reports import position
 
 OLD_EPOCH = 1_600_000_000
 MOST_FOREIGN = 4
@@ -398,6 +400,13 @@ class Trouble:
         amount = account.free.get(asset, 0) * self._dice.choice((5, 10)) // 10
         if amount <= 0:
             return None
-        account.free[asset] -= amount
-        self._later(self._dice.uniform(1.0, 10.0), partial(account.receive, asset, amount))
+        self._move_money(account, asset, -amount)
+        self._later(self._dice.uniform(1.0, 10.0), partial(self._move_money, account, asset, amount))
         return asset
+
+    def _move_money(self, account: Account, asset: str, amount: int) -> None:
+        """The user stream tells of it, as of all that changes balances."""
+        exchange = self._site.exchange
+        account.receive(asset, amount)
+        if account.watchers and exchange.teller.on_user_event is not None:
+            exchange.teller.on_user_event(account, position(account, (asset,), exchange.now_ms()))

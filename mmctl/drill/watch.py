@@ -25,14 +25,18 @@ from decimal import Decimal
 from typing import TextIO
 
 from mmctl.core.order import CancelState, Layer, Side, State, decode_own_id
+from mmctl.core.spec import PairSpec
 from mmctl.drill.engines import EngineRun, StopRun
 from mmctl.drill.network import Host
 from mmctl.drill.site import Site
 from mmctl.engine.pair import Pair
 from mmctl.ports import HaltScope
 from mmctl.sandbox.matching import Order as VenueOrder
+from mmctl.wire.binance_limits import Kind
 
 LATE_S = 0.1
+MOST_OTHERS = 50
+"""Foreign orders and those of long ago that the drill itself may have placed."""
 LOOK_EVERY_S = 0.2
 HALT_SEEN_S = 0.25
 """How long after a halt was written down an engine may not have seen it yet."""
@@ -55,8 +59,12 @@ class Trace:
         self._hash = hashlib.sha256()
         self._out = out
         self.lines = 0
+        self.ended = False
+        """Nothing counts any more: what is left is tidied up."""
 
     def line(self, now_s: float, text: str) -> None:
+        if self.ended:
+            return
         self.lines += 1
         line = f"{now_s:.6f} {text}\n"
         self._hash.update(line.encode())
@@ -90,6 +98,8 @@ class Watch:
         self.strangers: set[str] = set()
         """Own ids that the drill itself made appear."""
         self.schedule: list[str] = []
+        self._counted_from: dict[str, int] = {}
+        """By account, how many of its trades were made before its last run ended in good order."""
         self._trace = trace
         self._sent: dict[str, float] = {}
         self._cancelled: dict[str, float] = {}
@@ -134,7 +144,12 @@ class Watch:
         elif method == "order.cancel":
             self._cancelled.setdefault(str(params.get("origClientOrderId")), now_s)
         if run is not None:
-            self._check_budget(run)
+            self._check_budget(run, placing=method == "order.place")
+
+    def ended_well(self, accounts: Sequence[str]) -> None:
+        """Runs on these accounts ended with nothing left: positions are counted anew from here."""
+        for name in accounts:
+            self._counted_from[name] = len(self.site.exchange.accounts[name].trades)
 
     def fail(self, invariant: int, detail: str) -> None:
         """Something does not hold; the first counts."""
@@ -154,10 +169,11 @@ class Watch:
         if method == "order.place" and told_s < now_s < until_s:
             self.fail(10, f"{host.process.name} placed {until_s - now_s:.3f} s before the order limit allowed it again")
 
-    def _check_budget(self, run: EngineRun) -> None:
+    def _check_budget(self, run: EngineRun, *, placing: bool) -> None:
         for venue in run.venues:
             for limit, used in venue.rates_used.items():
-                if used > limit.limit:
+                # What the venue tells of orders that others placed may be more than was known when ours left.
+                if used > limit.limit and (placing or limit.kind is not Kind.ORDERS):
                     self.fail(10, f"{run.process.name} sent {used} of {limit.limit} {limit}")
 
     def _check_placement(self, run: EngineRun, client_id: str, params: Mapping[str, object], now_s: float) -> None:
@@ -195,26 +211,18 @@ class Watch:
         mid = None if book is None else book.mid
         if mid is None or abs(price / mid - 1) * 10_000 > pair.spec.collar_bps:
             self.fail(5, f"{client_id}: {price} is outside of the collar around {mid}")
-        own = self.site.exchange.accounts[pair.spec.account]
-        if side is Side.BUY:
-            crossing = [
-                one for one in own.orders.values() if _is_own(one) and not one.buy and one.symbol == pair.spec.symbol
-            ]
-            if crossing and price >= instrument.price(1) * min(one.price for one in crossing):
-                self.fail(1, f"{client_id} would meet an own ask")
-        else:
-            crossing = [
-                one for one in own.orders.values() if _is_own(one) and one.buy and one.symbol == pair.spec.symbol
-            ]
-            if crossing and price <= instrument.price(1) * max(one.price for one in crossing):
-                self.fail(1, f"{client_id} would meet an own bid")
+        ticks = price / self.site.exchange.market(pair.spec.symbol).rules.spec.tick_size
+        buys = side is Side.BUY
+        for one in self.site.exchange.accounts[pair.spec.account].orders.values():
+            meets = one.buy is not buys and (one.price <= ticks if buys else one.price >= ticks)
+            if meets and one.symbol == pair.spec.symbol and _is_own(one):
+                self.fail(1, f"{client_id} at {price} would meet {one.client_id}")
 
     # Again and again
 
     def look(self) -> None:
         """What can be seen from outside at any moment."""
         self._check_matches()
-        self._check_counts()
         self._check_stops()
         for run in self.engines:
             if run.process.wrong:
@@ -229,23 +237,31 @@ class Watch:
         if counters.prevented:
             self.fail(1, f"the venue prevented a self-trade: {counters.prevented[-1]}")
 
-    def _check_counts(self) -> None:
-        for name, account in self.site.exchange.accounts.items():
-            for client_id, times in account.placements.items():
-                if times > 1:
-                    self.fail(3, f"the venue was asked {times} times for {client_id}")
-            counts: Counter[tuple[str, Layer, Side]] = Counter()
-            for order in account.orders.values():
-                own = decode_own_id(order.client_id)
-                if own is not None and order.client_id not in self.strangers:
-                    counts[order.symbol, own.layer, own.side] += 1
-            for spec in self.site.script.specs:
-                if spec.account != name:
-                    continue
-                for (symbol, layer, side), count in counts.items():
-                    most = spec.layer(layer)
-                    if symbol == spec.symbol and count > 2 * (most.levels(side) if most else 0):
-                        self.fail(4, f"{count} {layer} orders to {side} rest in {symbol}")
+    def arrived(self, method: str, params: Mapping[str, object]) -> None:
+        """The venue has done something, or not: what may rest there now is what it is held to."""
+        if method != "order.place":
+            return
+        self._check_matches()
+        client_id, symbol = str(params["newClientOrderId"]), str(params["symbol"])
+        own = decode_own_id(client_id)
+        for spec in self.site.script.specs:
+            if own is not None and spec.symbol == symbol:
+                self._check_count(spec, own.layer, own.side, client_id)
+
+    def _check_count(self, spec: PairSpec, layer: Layer, side: Side, client_id: str) -> None:
+        account = self.site.exchange.accounts[spec.account]
+        if account.placements.get(client_id, 0) > 1:
+            self.fail(3, f"the venue was asked {account.placements[client_id]} times for {client_id}")
+        same = [
+            one
+            for one in account.orders.values()
+            if one.client_id[:3] == client_id[:3] and one.symbol == spec.symbol and one.client_id not in self.strangers
+        ]
+        most = spec.layer(layer)
+        if len(same) > 2 * (most.levels(side) if most else 0):
+            self.fail(4, f"{len(same)} {layer} orders to {side} rest in {spec.symbol}")
+        if sum(account.open_count.values()) > len(self.site.script.specs) * spec.max_open_orders + MOST_OTHERS:
+            self.fail(4, f"{account.open_count} orders are open, {spec.max_open_orders} of a pair may be")
 
     def _check_stale(self, run: EngineRun) -> None:
         """What rests on a stale book has been asked to go."""
@@ -316,7 +332,6 @@ class Watch:
             self._check_known(run, pair)
             self._check_wanted(pair)
             self._check_position(run, pair)
-        self._check_balances(run)
 
     def _own_open(self, pair: Pair) -> list[VenueOrder]:
         account = self.site.exchange.accounts[pair.spec.account]
@@ -356,7 +371,8 @@ class Watch:
     def _check_position(self, run: EngineRun, pair: Pair) -> None:
         expected = Decimal(0)
         lot = self.site.exchange.market(pair.spec.symbol).rules.spec.lot_size
-        for trade in self.site.exchange.accounts[pair.spec.account].trades:
+        trades = list(self.site.exchange.accounts[pair.spec.account].trades)
+        for trade in trades[self._counted_from.get(pair.spec.account, 0) :]:
             order = trade.order
             if order.client_id in self.strangers:
                 return  # what it traded before an engine saw it is nobody's to know
@@ -365,13 +381,15 @@ class Watch:
         if pair.ledger.position != expected:
             self.fail(11, f"{pair.spec.name}: the position is {pair.ledger.position}, the fills come to {expected}")
 
-    def _check_balances(self, run: EngineRun) -> None:
+    def wrong_balance(self, run: EngineRun) -> str:
+        """What an engine takes for free that is not, or the other way round; empty where all is right."""
         for desk in {id(pair.desk): pair.desk for pair in run.pairs.values()}.values():
             account = self.site.exchange.accounts[desk.venue.account]
             for asset, units in sorted(account.free.items()):
                 free = Decimal(units).scaleb(-8)
                 if desk.budget.free(asset) != free:
-                    self.fail(11, f"{desk.budget.free(asset)} {asset} is taken for free, it is {free}")
+                    return f"{desk.budget.free(asset)} {asset} is taken for free, it is {free}"
+        return ""
 
 
 def _is_own(order: VenueOrder) -> bool:
