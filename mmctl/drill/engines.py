@@ -21,6 +21,7 @@ from mmctl.drill.site import Site
 from mmctl.drill.timeline import DrillClock, Process
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.epoch import next_epoch
+from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.journal import SyncJournal
 from mmctl.engine.journal_store import JournalStore
@@ -87,6 +88,7 @@ class EngineRun:
         self.pairs: dict[tuple[str, str], Pair] = {}
         """By account and symbol."""
         self.venues: list[BinanceVenue] = []
+        self.presences: list[FolderPresence] = []
         self.ages: dict[tuple[str, str], BookAge] = {}
         """What the feed told this engine, judged apart from what it made of it."""
         self.epoch = 0
@@ -110,6 +112,12 @@ class EngineRun:
         """Whether it quotes, as far as anybody outside can tell."""
         return self.process.alive and self.ready and not self.main.done()
 
+    def kill(self) -> None:
+        """As kill -9 does: nothing of it runs any more, and its locks are free."""
+        self.process.kill()
+        for presence in self.presences:
+            presence.abandon()
+
     def terminate(self) -> None:
         """As SIGTERM does."""
         self.stopping = True
@@ -122,6 +130,8 @@ class EngineRun:
         except MmctlError as error:
             self.failure = str(error)
         finally:
+            for presence in self.presences:
+                await presence.end()
             for venue in self.venues:
                 await venue.close()
             await self.journal.close()
@@ -134,7 +144,10 @@ class EngineRun:
         pairs = []
         for spec in site.script.specs:
             if spec.account not in desks:
-                desks[spec.account] = AccountDesk(await self._venue(spec), self.clock, self._report, self.journal)
+                venue = await self._venue(spec)
+                presence = FolderPresence(self._state_dir, venue, self.clock, latch, self._report)
+                self.presences.append(presence)
+                desks[spec.account] = AccountDesk(venue, self.clock, self._report, self.journal, presence)
             desk = desks[spec.account]
             instrument = coarser(await desk.venue.instrument(spec.symbol), spec)
             pair = Pair(spec, instrument, desk, latch, self._report)

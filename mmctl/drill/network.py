@@ -46,7 +46,7 @@ class Witness(Protocol):
     def arrived(self, method: str, params: Mapping[str, object]) -> None:
         """The venue has answered a request."""
 
-    def told_to_wait(self, host: Host, until_ms: int, *, placing: bool) -> None:
+    def told_to_wait(self, host: Host, wait_s: float, *, placing: bool) -> None:
         """A reply that asks for quiet (of placements alone: ``placing``) has reached the process."""
 
     def count(self, what: str) -> None:
@@ -119,9 +119,10 @@ class Host:
 
     def hear(self, reply: Reply) -> None:
         """Note a reply that has reached the process."""
-        if reply.status in (418, 429) and reply.retry_after_ms is not None:
+        if reply.status in (418, 429) and reply.retry_after_ms is not None and reply.at_ms is not None:
             code = reply.fault.code if reply.fault else 0
-            self.air.witness.told_to_wait(self, reply.retry_after_ms, placing=code == -1015)
+            wait_s = max(0, reply.retry_after_ms - reply.at_ms) / 1000
+            self.air.witness.told_to_wait(self, wait_s, placing=code == -1015)
 
 
 class RestWay:

@@ -113,12 +113,20 @@ class _Seed:
     # Engines and stops come and go
 
     def start_engine(self) -> None:
-        """Start one more engine."""
+        """Start an engine, as the one that is to run."""
+        self.engine = self._started()
+
+    def start_second(self) -> None:
+        """Start one more, while another runs."""
+        self._started()
+
+    def _started(self) -> EngineRun:
         number = len(self.watch.engines) + 1
         self.watch.note(f"start engine {number}")
-        self.engine = EngineRun(self.site, self._store, self.state_dir, number, self._seed, self._report)
-        self.engine.on_end = self.watch.ended_well
-        self.watch.engines.append(self.engine)
+        run = EngineRun(self.site, self._store, self.state_dir, number, self._seed, self._report)
+        run.on_end = self.watch.ended_well
+        self.watch.engines.append(run)
+        return run
 
     def start_stop(self, account: str, layer: Layer | None, uids: Collection[str]) -> None:
         """Start a stop in a process of its own."""
@@ -132,6 +140,8 @@ class _Seed:
     def _mind_engine(self) -> None:
         """What a service manager does: an engine that ended by itself is started again after a while."""
         for run in self.watch.engines:
+            if run.up and run is not self.engine:
+                self.engine = run  # it came just when the other one went
             if not run.main.done() or not run.process.alive:
                 continue
             run.process.alive = False
@@ -200,7 +210,7 @@ class _Seed:
         for run in self.watch.engines:
             run.process.resume()
             if run is not self.engine and run.process.alive:
-                run.process.kill()
+                run.kill()
 
     def _why_not(self) -> str:
         run = self.engine

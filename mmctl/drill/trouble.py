@@ -39,6 +39,7 @@ class Play(Protocol):
         """The engine that the operator believes to be running, if any."""
 
     def start_engine(self) -> None: ...
+    def start_second(self) -> None: ...
     def start_stop(self, account: str, layer: Layer | None, uids: Collection[str]) -> None: ...
     @property
     def stop_sweeps(self) -> bool: ...
@@ -283,7 +284,7 @@ class Trouble:
         return ""
 
     def _kill(self, engine: EngineRun) -> None:
-        engine.process.kill()
+        engine.kill()
         for wire in list(self._site.air.wires):
             if wire.process is engine.process:
                 wire.cut()
@@ -326,14 +327,12 @@ class Trouble:
         return str(seconds)
 
     def second_engine(self) -> str | None:
-        if self._engine() is None or not self._engine_is_up():
+        """Somebody starts another engine for the same pairs; it has to be refused."""
+        engine = self._engine()
+        if engine is None or not engine.up:
             return None
-        self._play.start_engine()
+        self._play.start_second()
         return ""
-
-    def _engine_is_up(self) -> bool:
-        engine = self._play.engine
-        return engine is not None and engine.up
 
     def wall_step(self) -> str:
         """The machine's clock is set; after a while somebody sets it right."""

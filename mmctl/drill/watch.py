@@ -121,9 +121,9 @@ class Watch:
         self.trace(f"* {line}")
         self.schedule.append(f"{self.site.timeline.now_s:9.3f} {line}")
 
-    def told_to_wait(self, host: Host, until_ms: int, *, placing: bool) -> None:
+    def told_to_wait(self, host: Host, wait_s: float, *, placing: bool) -> None:
         quiet = self._quiet_places if placing else self._quiet
-        until_s = self.site.true_s(until_ms)
+        until_s = self.site.timeline.now_s + wait_s
         self.count("told_to_wait")
         if until_s > quiet.get(host, (0.0, 0.0))[1]:
             quiet[host] = (self.site.timeline.now_s, until_s)
@@ -227,6 +227,8 @@ class Watch:
         for run in self.engines:
             if run.process.wrong:
                 self.fail(0, f"{run.process.name}: {run.process.wrong[0]}")
+            if run.up and any(other.up for other in self.engines if other is not run):
+                self.fail(4, f"{run.process.name} was let in beside another engine of the same pairs")
             if run.up and not run.process.suspended and not run.stopping:
                 self._check_stale(run)
 
@@ -299,7 +301,7 @@ class Watch:
     def _check_empty(self, account: str, layer: Layer | None, why: str) -> None:
         for order in self.site.exchange.accounts[account].orders.values():
             own = decode_own_id(order.client_id)
-            if own is not None and layer in (None, own.layer):
+            if own is not None and layer in (None, own.layer) and order.client_id not in self.strangers:
                 self.fail(7, f"{why}, and {order.client_id} is")
 
     def check_shutdown(self, run: EngineRun) -> None:
@@ -309,7 +311,7 @@ class Watch:
         for account in self.site.exchange.accounts.values():
             for order in account.orders.values():
                 own = decode_own_id(order.client_id)
-                if own is not None and own.epoch <= run.epoch:
+                if own is not None and own.epoch <= run.epoch and order.client_id not in self.strangers:
                     self.fail(7, f"{run.process.name} ended proven, and {order.client_id} is open")
 
     # In calm

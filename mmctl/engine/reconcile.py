@@ -60,21 +60,34 @@ async def _within(event: asyncio.Event, wait_s: float) -> bool:
 
 
 async def ask_once(pair: Pair) -> bool:
-    """Ask for each unsettled order and each stranger once; says whether any is left to ask for."""
-    for client_id in [order.client_id for order in pair.ledger.unsettled()] + sorted(pair.strangers):
-        try:
+    """Ask for each unsettled order and each stranger once; says whether any is left to ask for.
+
+    The trades, which alone can speak against an order's being over, are read once for all that were not found.
+    """
+    concluding: list[NotFound] = []
+    try:
+        for client_id in [order.client_id for order in pair.ledger.unsettled()] + sorted(pair.strangers):
             answer = await pair.desk.venue.query(pair.spec.symbol, client_id)
             if isinstance(answer, NotFound) and _may_conclude(pair, answer):
-                await catch_up(pair)
-        except (VenueError, JournalUnwritable) as error:
-            pair.trouble("query", str(error), "asking again")
-            return True
-        pair.over("query")
-        if client_id in pair.strangers:
-            _take_in_stranger(pair, client_id, answer)
-        else:
-            pair.on_event(answer)
+                concluding.append(answer)
+            else:
+                _take_answer(pair, client_id, answer)
+        if concluding:
+            await catch_up(pair)
+    except (VenueError, JournalUnwritable) as error:
+        pair.trouble("query", str(error), "asking again")
+        return True
+    pair.over("query")
+    for answer in concluding:
+        _take_answer(pair, answer.client_id, answer)
     return bool(pair.ledger.unsettled() or pair.strangers)
+
+
+def _take_answer(pair: Pair, client_id: str, answer: Seen | Ended | NotFound) -> None:
+    if client_id in pair.strangers:
+        _take_in_stranger(pair, client_id, answer)
+    else:
+        pair.on_event(answer)
 
 
 def _may_conclude(pair: Pair, answer: NotFound) -> bool:

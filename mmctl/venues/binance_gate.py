@@ -18,12 +18,19 @@ HOLD_UNSTATED_S = 60.0
 HOLD_MARGIN_S = 0.2
 """How much longer than the venue asked: its clock is known to a round trip only."""
 
+ROOM_AGAIN_S = 0.5
+"""How soon to look again whether the budget has room."""
+
 FORBIDDEN_HOLD_S = 60.0
 """How long no placement leaves after a 403 of the venue's firewall, which names no time."""
 
 
 class RateGate:
-    """One account's way out. Everything that is sent is counted here first."""
+    """One account's way out. Everything that is sent is counted here first.
+
+    What the venue wants waited for is measured on a clock that goes on while this machine is suspended, as the venue's
+    does: cancels must not wait for a ban that is long over.
+    """
 
     def __init__(self, clock: Clock, server: ServerClock) -> None:
         self._clock = clock
@@ -36,7 +43,7 @@ class RateGate:
     def held_s(self, *, placing: bool) -> float:
         """Seconds until the venue may be asked again (for placements: ``placing``); 0 where it may be now."""
         until_s = max(self._all_until_s, self._places_until_s) if placing else self._all_until_s
-        return max(0.0, until_s - self._clock.monotonic())
+        return max(0.0, until_s - self._clock.boot_s())
 
     def refusal(self, call: Call, *, quoting: bool) -> str | None:
         """Why ``call`` may not leave now, in words, or ``None``."""
@@ -53,8 +60,15 @@ class RateGate:
         """Count ``call``, which leaves now."""
         return self.ledger.take(call.weight, call.orders, self._server.now_ms())
 
+    def wait_s(self, weight: int) -> float:
+        """Seconds until something that nobody can refuse to wait for may leave: a connection, a sign of life."""
+        held_s = self.held_s(placing=False)
+        if held_s or self.ledger.lacking(weight, 0, self._server.now_ms(), quoting=False) is None:
+            return held_s
+        return ROOM_AGAIN_S
+
     def spend(self, weight: int) -> None:
-        """Count something small that leaves whatever the budget says: a connection, a sign of life."""
+        """Count what leaves after ``wait_s`` and is not answered with counters."""
         self.ledger.lose(self.ledger.take(weight, 0, self._server.now_ms()), self._server.now_ms())
 
     def lose(self, ticket: Ticket) -> None:
@@ -69,7 +83,7 @@ class RateGate:
     def heed(self, reply: Reply) -> None:
         """Take in what a reply says of when to ask again, whatever it answers."""
         code, text = (reply.fault.code, reply.fault.msg) if reply.fault else (None, "")
-        now_s = self._clock.monotonic()
+        now_s = self._clock.boot_s()
         if reply.status == 403 and code is None:
             self._places_until_s = max(self._places_until_s, now_s + FORBIDDEN_HOLD_S)
             self._why = "the venue's firewall forbade a request (403)"

@@ -60,6 +60,8 @@ class Links:
         """Have a user data stream; ``subscription`` makes the signed parameters of a new one."""
 
         async def subscribe(link: WsLink) -> None:
+            while wait_s := self._gate.wait_s(SUBSCRIBE.weight):
+                await self._clock.sleep(wait_s)
             self._gate.spend(SUBSCRIBE.weight)
             reply = await link.ask(SUBSCRIBE.method, subscription(), self._times.read_timeout_s)
             if not reply.ok:

@@ -29,6 +29,9 @@ from mmctl.wire.binance_sign import Signer, Value
 if TYPE_CHECKING:
     from mmctl.venues.binance_ws import WsLink
 
+LOOK_AGAIN_S = 0.05
+"""How often it is looked whether cancels that are held may leave."""
+
 ANSWER_MARGIN_S = 0.05
 """How much before the promised time an answer is told, so that a busy loop keeps the promise."""
 
@@ -70,9 +73,9 @@ class Sender:
 
     @property
     def quoting(self) -> bool:
-        """Whether this process places orders now; one that only stops never does."""
+        """Whether this process quotes, or is about to: what it asks has to leave room for cancels then."""
         if self._placed_at_s is None:
-            return False
+            return True
         return self._clock.monotonic() - self._placed_at_s < self._times.landing_time_s
 
     async def close(self) -> None:
@@ -106,7 +109,7 @@ class Sender:
             self._held[cancel.client_id] = pending
             pending.withdraw = lambda: True
             if self._release is None:
-                self._release = asyncio.get_running_loop().call_later(held_s, self.release)
+                self._release = self._look_again(held_s)
         else:
             self._answer_soon(pending, CancelRefused(cancel.client_id, False, refusal))
 
@@ -118,13 +121,17 @@ class Sender:
             self._release.cancel()
             self._release = None
         if held_s := self._gate.held_s(placing=False):
-            self._release = asyncio.get_running_loop().call_later(held_s, self.release)
+            self._release = self._look_again(held_s)
             return
         held, self._held = self._held, {}
         for pending in held.values():
             pending.withdraw = bool
             if isinstance(pending.order, CancelOrder) and not pending.answered:
                 self._send(pending, wire.CANCEL, wire.cancellation(pending.order))
+
+    def _look_again(self, held_s: float) -> asyncio.TimerHandle:
+        """Soon, however long it is: while this machine is suspended the loop's clock stands still."""
+        return asyncio.get_running_loop().call_later(min(held_s, LOOK_AGAIN_S), self.release)
 
     def _add(self, request: Request, order: NewOrder | CancelOrder) -> Pending:
         pending = self._requests.add(request, order)

@@ -130,8 +130,8 @@ class WsLink:
     async def _keep(self) -> None:
         pause_s = self._times.reconnect_first_s
         while True:
-            while held_s := self._gate.held_s(placing=False):
-                await self._clock.sleep(held_s)
+            while wait_s := self._gate.wait_s(CONNECT_WEIGHT):
+                await self._clock.sleep(wait_s)
             began_s = self._clock.monotonic()
             self._fault = None
             try:
@@ -252,8 +252,8 @@ class WsLink:
             if quiet_s < self._times.quiet_s:
                 await self._clock.sleep(self._times.quiet_s - quiet_s)
                 continue
-            if held_s := self._gate.held_s(placing=False):
-                await self._clock.sleep(held_s)
+            if wait_s := self._gate.wait_s(TIME.weight):
+                await self._clock.sleep(wait_s)
                 continue
             self._gate.spend(TIME.weight)
             try:

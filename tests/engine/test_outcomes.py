@@ -90,6 +90,27 @@ async def test_a_placement_that_never_arrives_holds_its_level_until_it_can_no_lo
         assert {one.reason for done in world.rounds() for one in done.refused} <= {"unsettled_at_price"}
 
 
+async def test_the_trades_are_read_once_for_all_orders_that_were_not_found(state_dir: Path) -> None:
+    """They weigh as much as twenty cancels: one reading for each order would use up what a stop needs."""
+    readings: list[float] = []
+
+    def listen(world: World) -> None:
+        lose_all(world, arrives=False)
+        whole = world.venue.fills
+
+        async def fills(symbol: str, after_trade_id: str | None) -> Sequence[Fill]:
+            readings.append(now_s())
+            return await whole(symbol, after_trade_id)
+
+        world.venue.fills = fills  # type: ignore[method-assign]
+
+    async with quoting(state_dir, before=listen) as world:
+        await unknown_at_start(world, arrives=False)
+        before = len(readings)
+        await until(lambda: len(world.faults("order")) == 6, 30)
+        assert len(readings) - before <= 4, "six orders, and a few rounds of asking"
+
+
 async def test_never_landed_takes_two_answers_after_the_landing_time(state_dir: Path) -> None:
     asked: list[tuple[float, str, object]] = []
 
