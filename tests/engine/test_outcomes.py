@@ -13,6 +13,7 @@ from mmctl.core.events import (
     CancelRefused,
     Ended,
     Event,
+    Fill,
     NotFound,
     OrderEvent,
     Rejected,

@@ -29,7 +29,7 @@ class SteppingClock(SystemClock):
     """A machine whose wall clock can be set while the monotonic one goes on."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(START_MS)  # all of its clocks are the loop's
         self.set_by_ms = 0
 
     def wall_ms(self) -> int:
