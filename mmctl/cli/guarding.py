@@ -171,8 +171,9 @@ class Guard:
 class Teller:
     """Says what a guard sees and does, a line each, at once."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, redis: str = "") -> None:
         self.output = output
+        self._redis = redis
 
     def line(self, target: Target, kind: str, detail: str, finding: Finding | None = None) -> None:
         """Tell one thing of one account."""
@@ -195,13 +196,19 @@ class Teller:
         """Tell what a look found."""
         name = finding.engine.name
         because = f" ({finding.detail})" if finding.detail else ""
+        # Of what was never seen in there nothing is known that could be guarded.
+        then = (
+            ""
+            if finding.engine.record is None and finding.engine.where == self._redis
+            else (f"; acting in {after_s:g} s unless that ends")
+        )
         words = {
             "watching": f"{name} gets on",
-            "well": f"{name} gets on again",
+            "well": f"{name} {'gets on' if finding.engine.record else 'can be seen'} again",
             "ended": f"{name} has ended in good order: nothing to guard",
             "silent": f"{name} has not got on for {finding.quiet_s:.1f} s{because}",
             "dead": f"{name} is dead; acting in {after_s:g} s unless another takes over",
-            "unknown": f"{name} cannot be seen{because}; acting in {after_s:g} s unless that ends",
+            "unknown": f"{name} cannot be seen{because}{then}",
         }
         self.line(target, finding.kind, words[finding.kind], finding)
 
@@ -214,7 +221,7 @@ async def guard(asked: GuardAsked, output: Output) -> int:
     warn_of_environment()
     found = targets(asked.scope)
     place = shared_place(asked.scope.redis_url, found.redis_url)
-    latch, teller = FileHaltLatch(state_dir(os.environ)), Teller(output)
+    latch, teller = FileHaltLatch(state_dir(os.environ)), Teller(output, place.where)
     watcher = supervisor(os.environ, note)
     stopper = Stopper()
     stopper.last_words = lambda: _last_words(guards)

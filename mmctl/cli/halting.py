@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,9 @@ from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.errors import SharedUnreadable, StateUnreadable
 from mmctl.ports import HaltScope
 
+SHARE_AGAIN_S = 1.0
+"""How soon Redis is asked again that did not take a halt."""
+
 NOT_ASKED = HaltsSet(())
 
 
@@ -25,6 +29,7 @@ class Halting:
         self._latch = latch
         self._place = place
         self._sharing: asyncio.Task[None] | None = None
+        self._enough = asyncio.Event()
         self.halts = NOT_ASKED
 
     async def begin(self, scopes: Sequence[HaltScope], why: str, by: str = "") -> None:
@@ -37,6 +42,7 @@ class Halting:
         if not self.halts.halts or self.halts.folder_fault:
             self.halts = await set_everywhere(self._latch, None, scopes, by=by or who(), at_ms=at_ms, why=why)
         if self._place.configured:
+            self._enough.clear()
             self._sharing = asyncio.create_task(self._share())
 
     def take_over(self, scopes: Sequence[HaltScope]) -> None:
@@ -51,7 +57,8 @@ class Halting:
             self.halts = HaltsSet(covering)
 
     async def end(self) -> HaltsSet:
-        """Wait for Redis, which takes two seconds at most since the beginning, and note what is amiss."""
+        """Wait for what Redis is being asked, two seconds at most, and note what is amiss."""
+        self._enough.set()
         if self._sharing is not None:
             await self._sharing
         for fault in self.halts.faults:
@@ -59,13 +66,21 @@ class Halting:
         return self.halts
 
     async def _share(self) -> None:
-        try:
-            shared = await self._place.get()
-        except SharedUnreadable as error:
-            self.halts = replace(self.halts, shared_fault=str(error))
-            return
-        if shared is not None:
-            self.halts = await share(self._latch, shared, self.halts)
+        """Halt in Redis; where that fails, again and again while the verb is at work: Redis may come back."""
+        while True:
+            try:
+                shared = await self._place.get()
+            except SharedUnreadable as error:
+                self.halts = replace(self.halts, shared_fault=str(error))
+            else:
+                if shared is not None:
+                    self.halts = await share(self._latch, shared, self.halts)
+            if not self.halts.shared_fault or self._enough.is_set():
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHARE_AGAIN_S):
+                    await self._enough.wait()
+                    return
 
 
 def _covers(halt: HaltScope, wanted: HaltScope) -> bool:

@@ -77,9 +77,13 @@ async def _status(wanted: Sequence[Account] | None, folder: Path, place: SharedP
     for venue, account in accounts:
         registry = Registry(folder, venue, account, clock, "" if fault else place.where)
         await registry.read(place.get)
-        shown += [engine_shown(state, venue, account) for state in registry.now()]
+        for state in registry.now():
+            if state.record is None and state.where == place.where:
+                faults.append(state.detail)  # Redis itself, and no engine
+            else:
+                shown.append(engine_shown(state, venue, account))
     halts = [halt_shown(one) for one in in_force if (one.scope.venue, one.scope.account) in accounts]
-    return Status(tuple(shown), tuple(halts), tuple(faults))
+    return Status(tuple(shown), tuple(halts), tuple(dict.fromkeys(faults)))
 
 
 async def _reached(place: SharedPlace) -> tuple[Shared | None, str]:

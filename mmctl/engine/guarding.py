@@ -84,7 +84,9 @@ class Watch:
                 )
             else:
                 del self._watched[name]
-                if watched.trouble is not Trouble.DEAD:  # else somebody tidied up behind it
+                if self._is_redis_itself(watched.state):
+                    findings.append(Finding("well", watched.state))
+                elif watched.trouble is not Trouble.DEAD:  # else somebody tidied up behind it
                     findings.append(Finding("ended", watched.state))
         for state in present.values():
             findings += self._note(state, now_s)

@@ -70,4 +70,4 @@ class Registry:
             await self._clock.sleep(READ_EVERY_S)
 
     def _unread(self, why: str) -> EngineState:
-        return EngineState(f"engines in {self._where}", Life.UNREADABLE, detail=why, where=self._where)
+        return EngineState("engines on other hosts", Life.UNREADABLE, detail=why, where=self._where)

@@ -77,7 +77,7 @@ def _lines(status: Status) -> Iterator[str]:
         for one in engines:
             yield from _engine_lines(one)
         if not engines:
-            yield "  no engine known"
+            yield "  no engine can be seen" if status.unread else "  no engine known"
         for each in status.halts:
             if (each.venue, each.account) == own:
                 yield f"  {each.text}"

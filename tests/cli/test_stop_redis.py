@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,21 @@ def test_a_redis_that_hangs_holds_up_no_cancel(call: Caller, held: Held, live: s
     one = stopped(done)
     assert (done.code, one["halt"], one["remaining"]) == (1, "failed", [])
     assert one["first_empty_ms"] < 1000
+
+
+def test_a_redis_that_comes_back_is_told_while_the_stop_is_at_work(
+    call: Caller, held: Held, live: str, shared: RedisServer
+) -> None:
+    held.stubborn = True
+    shared.kill()
+    comes_back = threading.Timer(1.0, shared.start)
+    comes_back.start()
+    done = call("cancel-all", "--profile", live, "--deadline", "4s", "--output", "json")
+    comes_back.join()
+    assert (done.code, stopped(done)["halt"]) == (1, "set"), "own orders remain, and the halt stands everywhere"
+    client = redis.Redis(port=shared.port)
+    assert client.llen(HALTS) == 1
+    client.close()
 
 
 @pytest.mark.parametrize("where", ["environment", "profile"])

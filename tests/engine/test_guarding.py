@@ -46,7 +46,7 @@ def engine(
 
 
 RUBBISH = EngineState("binance-main-1", Life.UNREADABLE, detail="it holds rubbish")
-NO_REDIS = EngineState(f"engines in {REDIS}", Life.UNREADABLE, detail="no answer", where=REDIS)
+NO_REDIS = EngineState("engines on other hosts", Life.UNREADABLE, detail="no answer", where=REDIS)
 
 
 class Guarded:
@@ -155,7 +155,7 @@ def test_a_redis_that_is_away_hides_only_engines_that_were_seen_there() -> None:
     assert alarm is not None
     assert [one.name for one in alarm.engines] == ["engine 1"]
     guarded.look(1, engine(where=REDIS))
-    assert guarded.told[3:] == ["ended", "well"] or "well" in guarded.told
+    assert guarded.told[3:] == ["well", "well"]
 
 
 @pytest.mark.parametrize("state", [engine(quiet_s=500.0), engine(life=Life.DEAD), RUBBISH], ids=lambda one: one.life)
