@@ -13,6 +13,7 @@
     └── StateUnreadable        70  the state folder cannot be read or written
         ├── JournalUnwritable      the journal cannot: nothing may be placed
         └── SharedUnreadable       Redis cannot, where hosts share halts and leases: nothing may be placed
+            └── SharedAway         it does not answer at all
 
 What a venue says of one order is not an exception but an event (``mmctl.core.events``); what the risk
 rules refuse is a value with a reason. Exceptions are for faults.
@@ -121,3 +122,7 @@ class SharedUnreadable(StateUnreadable):
     """Redis, where hosts share halts, records and leases, cannot be asked, or holds rubbish."""
 
     kind = "shared"
+
+
+class SharedAway(SharedUnreadable):
+    """It does not answer at all."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from mmctl.core.report import Faulted, Report
-from mmctl.errors import StateUnreadable
+from mmctl.errors import SharedAway, StateUnreadable
 from mmctl.ports import Clock
 
 
@@ -17,17 +17,19 @@ class LastingFaults:
         self._clock = clock
         self._report = report
         self._kind = kind
-        self._told: set[str] = set()
+        self._lasting: dict[str, str] = {}
+        """The cause of each fault that is not over."""
 
-    def tell(self, name: str, detail: str, action: str) -> None:
-        """Tell it, unless it was told and is not over yet."""
-        if name not in self._told:
-            self._told.add(name)
+    def tell(self, name: str, detail: str, action: str, *, cause: str = "") -> None:
+        """Tell it, unless it lasts already, or another one of the same ``cause`` (its own name, if there is none)."""
+        cause = cause or name
+        if cause not in self._lasting.values():
             self._report(Faulted("", self._clock.wall_ms(), self._kind, detail, action))
+        self._lasting[name] = cause
 
     def over(self, name: str) -> None:
         """It is over: the next one is told again."""
-        self._told.discard(name)
+        self._lasting.pop(name, None)
 
     @contextmanager
     def noting(self, name: str, action: str) -> Iterator[None]:
@@ -35,7 +37,7 @@ class LastingFaults:
         try:
             yield
         except StateUnreadable as error:
-            self.tell(name, str(error), action)
+            self.tell(name, str(error), action, cause="away" if isinstance(error, SharedAway) else "")
         else:
             self.over(name)
 

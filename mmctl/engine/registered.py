@@ -100,7 +100,7 @@ def read(path: Path, clock: Clock, venue: str, account: str) -> EngineState | No
     except OSError as error:
         record, fault = None, f"{path} cannot be read: {error.strerror}"
     except ValueError:
-        record, fault = None, f"{path} is not an engine's record"
+        record, fault = None, f"{path} is not an engine's record: remove it where no engine runs"
     if record is None:
         return EngineState(path.stem, Life.UNREADABLE, detail=fault)
     if (record.venue, record.account) != (venue, account):
@@ -157,20 +157,36 @@ def merged(folder: Collection[EngineState], elsewhere: Collection[EngineState]) 
 
 
 def remove_old(state_dir: Path, venue: str, account: str, clock: Clock) -> None:
-    """Remove records of dead engines that are of no use any more. Never raises."""
-    dead = [
-        (state, record_path(state_dir, venue, account, state.record.epoch))
-        for state in engines(state_dir, venue, account, clock)
-        if state.life is Life.DEAD and state.record is not None
-    ]
-    for number, (state, path) in enumerate(reversed(dead)):
-        if state.landed and (number >= MOST_DEAD or (state.age_s or 0.0) > KEEP_DEAD_S):
-            remove(path)
+    """Remove records that are of no use any more: of the dead, and of engines on other machines long silent.
+
+    Never raises. Rubbish stays for a person to see.
+    """
+    dead = 0
+    for state in reversed(engines(state_dir, venue, account, clock)):
+        if state.life is Life.LIVE or state.record is None:
+            continue
+        dead += state.life is Life.DEAD
+        too_many = state.landed and dead > MOST_DEAD
+        too_old = (state.age_s or 0.0) > KEEP_DEAD_S and (state.landed or state.life is Life.UNREADABLE)
+        if too_many or too_old:
+            remove(record_path(state_dir, venue, account, state.record.epoch))
+    _remove_leftovers(state_dir / FOLDER, clock)
+
+
+def _remove_leftovers(folder: Path, clock: Clock) -> None:
+    """Locks without a record: their engines died before they had written one."""
+    try:
+        for lock in folder.glob("*.lock"):
+            old = clock.wall_ms() / 1000 - lock.lstat().st_mtime > KEEP_DEAD_S
+            if old and not lock.with_suffix(".json").exists() and not _lock_of(lock)[0]:
+                remove(lock.with_suffix(".json"))
+    except OSError:  # another engine that starts has just done the same
+        return
 
 
 def remove(path: Path) -> None:
     """Remove a record and its lock. Never raises: what stays is read again, and told."""
-    for one in (path, path.with_suffix(".lock")):
+    for one in (path, path.with_suffix(".new"), path.with_suffix(".lock")):
         try:
             one.unlink(missing_ok=True)
         except OSError:

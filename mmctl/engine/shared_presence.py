@@ -24,6 +24,8 @@ from mmctl.ports import Clock, Shared, Venue
 ASK_EVERY_S = 0.25
 LISTEN_AGAIN_S = 1.0
 HELD = "placing nothing until it can be asked"
+RECORD = "record in Redis"
+"""The fault that is over when the record is there: what failed at the start is made good by then."""
 
 
 class SharedPresence:
@@ -53,7 +55,7 @@ class SharedPresence:
     async def claim(self, symbols: Sequence[str]) -> None:
         """Raises ``PairHeld`` where an engine elsewhere quotes one of ``symbols``. Redis away refuses nobody."""
         names = [self._name(symbol) for symbol in symbols]
-        with self._faults.noting("lease", HELD):
+        with self._faults.noting(RECORD, HELD):
             if holder := await look_for_owner(self._shared, self._clock, names):
                 said = f"{holder} quotes on {self._venue.name}, account {self._venue.account}, already"
                 raise PairHeld(f"{said}, by its lease in {self._shared.where}", "stop it first")
@@ -63,7 +65,7 @@ class SharedPresence:
     async def floor(self, seen: int) -> int:
         """The largest epoch that is known of; one above it nobody else takes, while Redis can be asked."""
         floor = max(seen, self._clock.wall_ms() // 1000)
-        with self._faults.noting("epoch", HELD):
+        with self._faults.noting(RECORD, HELD):
             self._reserved = await self._shared.reserve_epoch(self._venue.name, self._owner, floor)
         return max(seen, self._reserved - 1)
 
@@ -93,7 +95,7 @@ class SharedPresence:
         while True:
             await asyncio.gather(
                 self._faults.noted("halts", HELD, self._step_view),
-                self._faults.noted("record in Redis", HELD, partial(self._put, record)),
+                self._faults.noted(RECORD, HELD, partial(self._put, record)),
                 *(
                     self._faults.noted(f"lease {symbol}", HELD, partial(self._step_lease, lease))
                     for symbol, lease in self._leases.items()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from mmctl.errors import SharedUnreadable, UsageError
+from mmctl.errors import SharedAway, SharedUnreadable, UsageError
 from mmctl.ports import Halt, Ownership, SharedHalts
 from mmctl.shared.halt_lines import halt_line, parsed, resume_line
 from mmctl.wire.redis_address import ADDRESS_FORM, secrets_of, server_of
@@ -209,7 +209,12 @@ class RedisShared:
         except self._errors.LockNotOwnedError as error:
             raise _NotOurs from error
         except (self._errors.RedisError, OSError) as error:  # a time-out of asyncio's is an OSError too
-            raise self._unreadable(error) from error
+            unreadable = self._unreadable(error)
+            if isinstance(unreadable, SharedAway):
+                # What else is connected is as dead: it would fail once more when the server is back.
+                with suppress(self._errors.RedisError, OSError):
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise unreadable from error
 
     def _unreadable(self, error: Exception) -> SharedUnreadable:
         if isinstance(error, SharedUnreadable):
@@ -217,11 +222,10 @@ class RedisShared:
         text = " ".join(str(error).split()) or f"no answer within {self._timeout_s:g} s"
         for secret in self._secrets:
             text = text.replace(secret, "***")
+        said = f"{self.where} cannot be asked: {text}"
         if isinstance(error, (self._errors.ConnectionError, self._errors.TimeoutError, OSError)):
-            hint = "start Redis, or mend --redis-url, MMCTL_REDIS_URL or [redis] url"
-        else:
-            hint = "mend what is there, or the permissions of this user"
-        return SharedUnreadable(f"{self.where} cannot be asked: {text}", hint)
+            return SharedAway(said, "start Redis, or mend --redis-url, MMCTL_REDIS_URL or [redis] url")
+        return SharedUnreadable(said, "mend what is there, or the permissions of this user")
 
 
 class _NotOurs(Exception):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmctl.errors import SharedUnreadable
+from mmctl.errors import SharedAway
 from mmctl.ports import Halt, Ownership, SharedHalts
 
 
@@ -45,11 +45,11 @@ class FakeShared:
 
     def _here(self) -> None:
         if self.away:
-            raise SharedUnreadable(f"{self.where} cannot be asked")
+            raise SharedAway(f"{self.where} cannot be asked")
 
     def _reply(self) -> None:
         if self.lost_replies:
-            raise SharedUnreadable(f"{self.where} did not answer")
+            raise SharedAway(f"{self.where} did not answer")
 
     async def halts(self) -> SharedHalts:
         self._here()

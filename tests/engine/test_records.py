@@ -251,6 +251,22 @@ def test_old_records_of_the_dead_go_and_those_that_still_matter_stay(tmp_path: P
     assert list((tmp_path / FOLDER).iterdir()) == []
 
 
+def test_what_other_machines_left_goes_when_it_is_silent_for_long(tmp_path: Path) -> None:
+    clock = HandClock()
+    living(tmp_path, record(host="elsewhere", boot_id="other")).close(keep=True)
+    RecordFile(record_path(tmp_path, "binance", "main", 3)).close(keep=True)
+    RecordFile(record_path(tmp_path, "binance", "main", 4)).path.with_suffix(".new").write_bytes(b"half")
+    os.utime(record_path(tmp_path, "binance", "main", 3).with_suffix(".lock"), (0, 0))
+    remove_old(tmp_path, "binance", "main", clock)
+    assert [path.name for path in sorted((tmp_path / FOLDER).glob("*.lock"))] == [
+        "binance-main-4.lock",
+        "binance-main-7.lock",
+    ]
+    clock.wall += int(registered.KEEP_DEAD_S * 1000) + 1
+    remove_old(tmp_path, "binance", "main", clock)
+    assert seen(tmp_path, clock=clock) == []
+
+
 def test_an_engine_of_this_folder_is_told_of_once(tmp_path: Path) -> None:
     file = living(tmp_path)
     far_away = record(8, host="elsewhere", boot_id="other", written_ms=CLOCK.wall - 2_000)

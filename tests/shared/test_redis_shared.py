@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from shared_servers import free_port
+from shared_servers import free_port, redis_server
 
 from mmctl.core.order import Layer
-from mmctl.errors import SharedUnreadable
+from mmctl.errors import SharedAway, SharedUnreadable
 from mmctl.ports import Halt, HaltScope, Ownership
 from mmctl.shared.redis import CHANNEL, HALTS, RedisShared
 
@@ -215,3 +216,19 @@ async def test_a_password_is_never_shown(redis_port: int) -> None:
         await shared.halts()
     assert "hunter2" not in str(refused.value) + shared.where
     await shared.close()
+
+
+async def test_a_server_that_is_back_is_asked_without_another_failure(
+    redis_port: int, connect: Callable[..., RedisShared], tmp_path: Path
+) -> None:
+    port = free_port()
+    one = connect(port)
+
+    async def ask() -> list[object]:
+        asked = (one.halts(), one.owners(["p"]), one.engines("binance", "main"), one.reserve_epoch("b", "m", 5))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    for _ in range(3):
+        with redis_server(port, tmp_path):
+            assert not [told for told in await ask() if isinstance(told, Exception)]
+        assert any(isinstance(told, SharedAway) for told in await ask())
