@@ -46,7 +46,7 @@ class Api:
         """Do what is asked; returns the result, and the account where it was a placement. Raises ``Refusal``."""
         self.asked += 1
         now = self.exchange.now_ms()
-        self.limits.use(method.weight(params), now)
+        self.limits.use(method.weight(params), now, method.name)
         if method.security == "NONE":
             return method.run(self, None, params), None
         account = account_of(self.exchange.by_key, key)

@@ -104,11 +104,12 @@ class Window:
 @dataclass(slots=True)
 class Limits:
     """All counts. ``disobeyed`` counts requests that came before the time that a 429 or a 418 had named, and
-    ``disobeyed_late_ms`` is how long after that answer the latest came: what was on its way by then is no fault."""
+    ``disobeyed_late_ms`` is how long after that answer the latest came, by what it asked for: what was on its way by
+    then is no fault."""
 
     rules: tuple[LimitRule, ...]
     disobeyed: int = 0
-    disobeyed_late_ms: int = 0
+    disobeyed_late_ms: dict[str, int] = field(default_factory=dict)
     exceeded: int = 0
     monotonic: Callable[[], float] = time.monotonic
     _by_address: list[Window] = field(default_factory=list)
@@ -122,10 +123,10 @@ class Limits:
     def __post_init__(self) -> None:
         self._by_address = [Window(rule) for rule in self.rules if rule.rate_limit_type != "ORDERS"]
 
-    def use(self, weight: int, now_ms: int) -> None:
-        """Count one request. Raises ``Refusal``."""
+    def use(self, weight: int, now_ms: int, what: str = "") -> None:
+        """Count one request for ``what``. Raises ``Refusal``."""
         if self._blocked is not None:
-            self._check_block(now_ms)
+            self._check_block(now_ms, what)
         for window in self._by_address:
             window.at(now_ms)
             window.count += weight if window.rule.rate_limit_type == "REQUEST_WEIGHT" else 1
@@ -141,13 +142,14 @@ class Limits:
         self._blocked = banned(until_ms) if status == 418 else too_much_weight(rule.limit, rule.words, until_ms)
         return self._blocked
 
-    def _check_block(self, now_ms: int) -> None:
+    def _check_block(self, now_ms: int, what: str) -> None:
         if now_ms >= self._blocked_until_ms:
             self._blocked = None
             return
         assert self._blocked is not None
         self.disobeyed += 1
-        self.disobeyed_late_ms = max(self.disobeyed_late_ms, int((self.monotonic() - self._blocked_at_s) * 1000))
+        late_ms = int((self.monotonic() - self._blocked_at_s) * 1000)
+        self.disobeyed_late_ms[what] = max(self.disobeyed_late_ms.get(what, 0), late_ms)
         self._refused += 1
         if self._blocked.status == 429 and self._refused > PATIENCE:
             self.block(418, now_ms + FIRST_BAN_MS * 2**self._bans)

@@ -109,7 +109,7 @@ class Connection:
 
         socket, ws = self.socket, self.socket.ws
         try:
-            self._api.limits.use(CONNECT_WEIGHT, self._api.exchange.now_ms())
+            self._api.limits.use(CONNECT_WEIGHT, self._api.exchange.now_ms(), "connect")
         except Refusal as refusal:
             socket.push(self._refused(None, refusal, None, shows_limits=True))
             await socket.flush()

@@ -236,7 +236,8 @@ async def judged(soak: Soak, seconds: float) -> None:
     print(f"both pairs had open orders in {share:.0%} of {soak.seconds} seconds")
     soak.check(not state["exceeded"], f"limits exceeded {state['exceeded']} times")
     late_ms = state["disobeyed_late_ms"]
-    soak.check(late_ms <= ON_ITS_WAY_MS, f"sent against a Retry-After {late_ms} ms after it was said")
+    by = state["disobeyed_by"]
+    soak.check(late_ms <= ON_ITS_WAY_MS, f"sent against a Retry-After {late_ms} ms after it was said: {by}")
     soak.check(not main_account["placed_twice"], f"placed twice: {main_account['placed_twice']}")
     soak.check(not main_account["open_orders"], f"left after the stop: {main_account['open_orders']}")
     soak.check(not truth["self_trades"], f"self trades: {truth['self_trades']}")

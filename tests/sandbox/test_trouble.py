@@ -191,6 +191,7 @@ async def test_429_and_418_hold_for_everybody_until_their_time(fault: str, statu
         state = await line.client.control("/state")
         assert state["disobeyed"] == 2
         assert 100 <= state["disobeyed_late_ms"] < 300, "of the later of them"
+        assert state["disobeyed_by"] == {"ping": state["disobeyed_late_ms"]}
 
 
 async def test_server_errors_leave_it_open_whether_it_was_done() -> None:
