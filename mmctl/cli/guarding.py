@@ -280,7 +280,7 @@ async def _watch(guards: Sequence[Guard], stopper: Stopper, watcher: Supervisor)
 
 def _status(guards: Sequence[Guard]) -> str:
     acting = [one.acting for one in guards if one.acting]
-    return f"stopping: {'; '.join(acting)}" if acting else f"watching {len(guards)} accounts"
+    return f"stopping: {'; '.join(acting)}" if acting else f"watching {len(guards)} account{'s' * (len(guards) > 1)}"
 
 
 def _last_words(guards: Sequence[Guard]) -> str:

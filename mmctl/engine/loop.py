@@ -79,7 +79,8 @@ class Engine:
         return tuple(pair.spec.name for pair, by_s in self._due_by_s.items() if now_s > by_s)
 
     def place_no_more(self) -> None:
-        """Send no placement from this moment on; ``stop`` is to follow."""
+        """Send no placement from this moment on; ``stop`` is to follow, and no more turns are due."""
+        self._due_by_s.clear()
         for pair in self.pairs:
             pair.gate.stopping = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,6 +95,20 @@ def test_an_engine_that_hangs_is_halted_and_stopped_once(exchange: Exchange, fol
             wait_for("silent")
             wait_for("proven")
             assert len(FileHaltLatch(folder).halts()) == 1, "the first one stands: nobody resumed"
+
+
+def test_systemd_hears_of_a_guard(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname())
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        with guarding(profile(tmp_path)) as wait_for:
+            wait_for("waiting")
+            assert manager.recv(4096) == b"READY=1\nSTATUS=watching 1 account"
+            assert manager.recv(4096) == b"WATCHDOG=1"
+        while b"STOPPING=1" not in (heard := manager.recv(4096)):
+            assert heard == b"WATCHDOG=1"
 
 
 def test_an_engine_that_dies_is_stopped_and_its_record_goes(exchange: Exchange, folder: Path, tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from mmctl.engine.records import EngineRecord, LayerRecord, PairRecord, encoded
 from mmctl.ports import HaltScope
 from mmctl.shared.redis import HALTS, RedisShared
 
-from .harness import Caller, RedisServer, free_port
+from .harness import ROOT, Caller, RedisServer, environment, free_port, mmctl
+from .test_stop_sandbox import Exchange, engine, exchange, is_quoted, shared_exchange
 from .test_stop_verbs import Held, halts, held, live, stopped
 
-__all__ = ["held", "live"]
+__all__ = ["exchange", "held", "live", "shared_exchange"]
 
 
 @pytest.fixture
@@ -65,6 +66,23 @@ def test_an_engine_on_another_host_is_reckoned_with(call: Caller, held: Held, li
     assert (done.code, one["proof"]) == (0, "waited")
     assert one["engines"] == [{"name": name, "epoch": 7, "state": "not_reached"}]
     assert f"{name}: did not acknowledge the halt; the venue was watched instead" in done.err
+
+
+def test_a_running_engine_on_another_host_acknowledges(exchange: Exchange, shared: RedisServer, tmp_path: Path) -> None:
+    """Two state folders are two hosts: nothing but Redis is between them."""
+    of_profile = ("--profile", str(ROOT / "profiles" / "sandbox.toml"), "--output", "json")
+    there, here = (environment(MMCTL_STATE_DIR=str(tmp_path / name)) for name in ("there", "here"))
+    with engine(tmp_path, there) as wait_for:
+        wait_for(is_quoted("near"))
+        assert mmctl("status", *of_profile, env=here).code == 0
+        done = mmctl("cancel-near", *of_profile, env=here)
+        one = stopped(done)
+        assert (done.code, one["halt"], one["remaining"], one["proof"]) == (0, "set", [], "acknowledged"), done
+        assert {each[:2] for each in exchange.open_ids()} <= {"F0"}
+        assert mmctl("halt", *of_profile, env=here).of("halted")[0]["engines"][0]["state"] == "acknowledged"
+        wait_for(lambda one: one["event"] == "skip" and (one["layer"], one["reason"]) == ("far", "halted"))
+        assert mmctl("resume", *of_profile, env=here).code == 0
+        wait_for(is_quoted("near"))
 
 
 def test_without_redis_the_orders_go_all_the_same(

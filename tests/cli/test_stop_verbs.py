@@ -15,7 +15,8 @@ import pytest
 from mmctl.core.book import Book, BookKey
 from mmctl.core.instrument import Instrument
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, TimeInForce, encode_own_id
-from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.halt import FileHaltLatch, who
+from mmctl.engine.journal import journal_path
 from mmctl.engine.lock import locked
 from mmctl.errors import UsageError, VenueRefused, VenueUnreachable
 from mmctl.ports import Halt, HaltScope, Listing, Venue
@@ -270,6 +271,29 @@ def test_an_engine_that_does_not_answer_is_named(call: Caller, held: Held, live:
     (folder / "binance-main-7.json").unlink()
     one = stopped(call("cancel-near", "--profile", live, "--output", "json"))
     assert one["engines"] == [{"name": "engine 7, unknown here", "epoch": 7, "state": "not_reached"}]
+
+
+def test_the_whole_receipt_is_in_the_journal(call: Caller, held: Held, live: str) -> None:
+    assert call("cancel-near", "--profile", live, "--pair", "BTC-USDT", "--why", "drill").code == 0
+    assert call("resume", "--profile", live).code == 0
+    (stop, resume) = call("journal", "--output", "json").events
+    assert (stop["kind"], stop["symbol"], resume["kind"]) == ("stop", "BTCUSDT", "resume")
+    body = stop["body"]
+    assert (body["why"], body["scope"], body["halt"], body["proof"]) == ("drill", "near", "set", "waited")
+    assert body["by"] == resume["body"]["by"] == who()
+    assert body["looks"][0][1] == 3
+    assert body["looks"][-1][1] == 0
+    assert body["first_empty_ms"] <= body["took_ms"]
+    assert len(body["cancelled"]) == 3
+    assert body["halt_uids"] == resume["body"]["uids"]
+    assert [one["epoch"] for one in body["engines"]] == [7]
+
+
+def test_a_journal_that_cannot_be_written_holds_no_stop_up(call: Caller, held: Held, live: str) -> None:
+    journal_path(Path(os.environ["MMCTL_STATE_DIR"])).mkdir(parents=True)
+    done = call("cancel-all", "--profile", live, "--output", "json")
+    assert (done.code, stopped(done)["remaining"]) == (0, [])
+    assert "mmctl: not in the journal: " in done.err
 
 
 def test_what_remains_at_the_deadline_is_listed_with_exit_1(call: Caller, held: Held, live: str) -> None:

@@ -415,6 +415,8 @@ async def test_a_watchdog_hears_of_pairs_that_take_no_turns(state_dir: Path, mon
         monkeypatch.setattr(Engine, "_take_turn", hangs)
         await asyncio.sleep(60)
         assert world.engine.overdue() == ("ETH-USDT",)
+        world.engine.place_no_more()
+        assert world.engine.overdue() == (), "a stop may take longer than a turn"
 
 
 async def test_a_pair_that_has_had_its_rounds_is_not_overdue(state_dir: Path) -> None:
