@@ -99,10 +99,13 @@ class Street:
 
     def move(self) -> None:
         """A second goes by."""
-        if not self.reference.still and self._dice.random() < 0.3:
-            return
-        self.reference.move(self._dice.randint(1, self.speed))
-        self._others.step()
+        if self.reference.still:
+            self.reference.move(1)
+            if self._shared:
+                self._others.step()
+        elif self._dice.random() < 0.7:
+            self.reference.move(self._dice.randint(1, self.speed))
+            self._others.step()
 
     def show(self) -> None:
         """The other traders follow at once."""

@@ -34,6 +34,7 @@ async def observe(pair: Pair, feed: Feed, deadline_s: float = READ_DEADLINE_S) -
     except TimeoutError:
         raise FeedUnreachable(f"the {feed.source} feed did not answer within {deadline_s:g} s") from None
     pair.age.observe(book, pair.clock.wall_ms(), pair.clock.monotonic())
+    pair.orders_sent.set()  # a deadline may be nearer now: a book can be older than none was thought to be
 
 
 async def turn(pair: Pair, feed: Feed, layer: Layer) -> None:

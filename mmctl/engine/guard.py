@@ -5,13 +5,21 @@ Each is a task of its own, so that a round that waits for its venue delays none 
 
 from __future__ import annotations
 
+import asyncio
+
 from mmctl.engine.cycle import ANSWER_GRACE_S, observe
 from mmctl.engine.pair import LayerState, Pair
 from mmctl.errors import FeedError
 from mmctl.ports import Feed
 
 POLL_S = 0.1
-"""How often the guards look at the halt latch, and at the latest at what rests on a book."""
+"""How often the guards look at the halt latch, and whether the wall clock was set."""
+
+BOOK_LOOK_S = 1.0
+"""How long the stale guard sleeps at most; orders that are sent and a wall clock that is set wake it."""
+
+WALL_STEP_MS = 20
+"""By so much the wall clock may leave the monotonic one between two looks, and was not set."""
 
 LEAST_SLEEP_S = 0.001
 """What is left of a time may be less than the loop's clock can tell."""
@@ -32,27 +40,32 @@ async def watch_book(pair: Pair) -> None:
             pair.orders_sent.clear()
             await pair.orders_sent.wait()
             continue
+        pair.orders_sent.clear()
         now_s = pair.clock.monotonic()
-        sleep_s = POLL_S
+        sleep_s = BOOK_LOOK_S
         for state in watched:
             layer, left_s = state.spec.layer, _left_s(pair, state)
             if left_s > 0:
                 pair.over(f"stale {layer}")
                 sleep_s = min(sleep_s, left_s)
-            elif orders := pair.cancellable(layer, again=now_s >= again_s[layer]):
+                continue
+            sleep_s = min(sleep_s, POLL_S)  # some may have no answer to their placement yet, or to their cancel
+            if orders := pair.cancellable(layer, again=now_s >= again_s[layer]):
                 again_s[layer] = now_s + CANCEL_AGAIN_S
                 _tell_stale(pair, state, len(orders))
                 pair.cancel(orders, "stale_book")
-        await pair.clock.sleep(max(LEAST_SLEEP_S, sleep_s))
+        await _wake_or(pair.orders_sent, max(LEAST_SLEEP_S, sleep_s))
 
 
 async def read_ahead(pair: Pair, feed: Feed) -> None:
     """Read the feed once more shortly before a quote timeout, so that a long interval alone never looks stale."""
+    # Never past a look: orders with an earlier deadline may come meanwhile.
+    look_s = max(POLL_S, min(_lead_s(state) for state in pair.layers.values()))
     while True:
         watched = _watched(pair)
         if not watched:
             await pair.orders_sent.wait()
-            await pair.clock.sleep(POLL_S)
+            await pair.clock.sleep(look_s)
             continue
         lefts = [(_left_s(pair, state), _lead_s(state)) for state in watched]
         near_end = [left_s for left_s, lead_s in lefts if 0 < left_s <= lead_s]
@@ -62,9 +75,17 @@ async def read_ahead(pair: Pair, feed: Feed) -> None:
                 pair.feed_fault = ""
             except FeedError as error:
                 pair.feed_fault = f"{error.kind}: {error}"
-        # Never past a poll: orders with an earlier deadline may come meanwhile.
         until_lead_s = min((left_s - lead_s for left_s, lead_s in lefts if left_s > lead_s), default=POLL_S)
-        await pair.clock.sleep(min(max(LEAST_SLEEP_S, until_lead_s), POLL_S))
+        await pair.clock.sleep(min(max(LEAST_SLEEP_S, until_lead_s), look_s))
+
+
+async def _wake_or(wanted: asyncio.Event, seconds: float) -> None:
+    """Come back after ``seconds``, or as soon as it is wanted."""
+    try:
+        async with asyncio.timeout(seconds):
+            await wanted.wait()
+    except TimeoutError:
+        return
 
 
 def _watched(pair: Pair) -> list[LayerState]:
@@ -97,12 +118,20 @@ def _tell_stale(pair: Pair, state: LayerState, count: int) -> None:
 
 
 async def watch_halts(pair: Pair) -> None:
-    """Cancel a halted layer's orders as soon as the halt is seen, not only in the layer's next turn."""
+    """Cancel a halted layer's orders as soon as the halt is seen, not only in the layer's next turn.
+
+    It sees a wall clock that was set, too, and wakes the stale guard.
+    """
     again_s = dict.fromkeys(pair.layers, 0.0)
+    wall_ahead_ms = pair.clock.wall_ms() - pair.clock.monotonic() * 1000
     while True:
         await pair.clock.sleep(POLL_S)
         pair.desk.presence.look()
         now_s = pair.clock.monotonic()
+        ahead_ms = pair.clock.wall_ms() - now_s * 1000
+        if abs(ahead_ms - wall_ahead_ms) > WALL_STEP_MS:
+            pair.orders_sent.set()  # a book's age is judged by both clocks: a deadline may be nearer, or past
+        wall_ahead_ms = ahead_ms
         for layer, state in pair.layers.items():
             hold = pair.gate.hold(layer)
             if hold is None or not hold.halted:

@@ -38,10 +38,8 @@ class _Records:
     rubbish: tuple[int, ...]
     """Line numbers that could not be understood."""
     shared: frozenset[str] = frozenset()
-
-    @property
-    def in_force(self) -> tuple[Halt, ...]:
-        return tuple(halt for number, halt in sorted(self.halts.items()) if number not in self.lifted)
+    in_force: tuple[Halt, ...] = ()
+    """What nobody has lifted, oldest first."""
 
 
 class FileHaltLatch:
@@ -247,7 +245,8 @@ def _parse(data: bytes) -> _Records:
             newest = max(newest, number)
         except (ValueError, KeyError, TypeError):
             rubbish.append(line_number)
-    return _Records(halts, frozenset(lifted), newest, tuple(rubbish), frozenset(shared))
+    in_force = tuple(halt for number, halt in sorted(halts.items()) if number not in lifted)
+    return _Records(halts, frozenset(lifted), newest, tuple(rubbish), frozenset(shared), in_force)
 
 
 def _halt(number: int, record: dict[str, Any], line: bytes) -> Halt:

@@ -127,7 +127,7 @@ class Pair:
         """When the quoting loop last got on, on the clock that counts suspended time, and by the wall clock."""
         self.progress_ms = desk.clock.wall_ms()
         self.orders_sent = asyncio.Event()
-        """Set when orders rest that the stale guard has to watch."""
+        """Set when the stale guard has to look again: orders were sent, a book was read, or the wall clock was set."""
         self.strangers: dict[str, float] = {}
         """Own ids that the venue told of and the ledger does not know, and when that was first."""
         self.own_mid: tuple[Decimal, float] | None = None

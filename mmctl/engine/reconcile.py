@@ -64,9 +64,10 @@ async def ask_once(pair: Pair) -> bool:
 
     The trades, which alone can speak against an order's being over, are read once for all that were not found.
     """
+    asked = [order.client_id for order in pair.ledger.unsettled()] + sorted(pair.strangers)
     concluding: list[NotFound] = []
     try:
-        for client_id in [order.client_id for order in pair.ledger.unsettled()] + sorted(pair.strangers):
+        for client_id in asked:
             answer = await pair.desk.venue.query(pair.spec.symbol, client_id)
             if isinstance(answer, NotFound) and _may_conclude(pair, answer):
                 concluding.append(answer)
@@ -77,7 +78,8 @@ async def ask_once(pair: Pair) -> bool:
     except (VenueError, JournalUnwritable) as error:
         pair.trouble("query", str(error), "asking again")
         return True
-    pair.over("query")
+    if asked:
+        pair.over("query")
     for answer in concluding:
         _take_answer(pair, answer.client_id, answer)
     return bool(pair.ledger.unsettled() or pair.strangers)

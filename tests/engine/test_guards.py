@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmctl.core.book import Book
+from mmctl.core.freshness import BookAge
 from mmctl.core.order import CancelState, Layer, Side, State
 from mmctl.core.report import Faulted, RoundDone, Skipped
 from mmctl.engine.guard import POLL_S
@@ -336,3 +337,32 @@ async def test_what_the_guard_did_is_told_with_its_reason(state_dir: Path) -> No
         assert {order.cancel for order in world.pair.ledger.live()} <= {CancelState.NONE}
         assert [one.layer for one in world.told(RoundDone)] == [Layer.NEAR]
         assert D(100) == world.fake.mids.get(BTC, D(100))
+
+
+async def test_the_first_book_of_all_is_an_old_one_and_what_was_adopted_goes_at_once(state_dir: Path) -> None:
+    """Before there was a book the time-out counts from the start; the first book can be older than that."""
+    async with quoting(state_dir) as first:
+        await until(lambda: len(first.venue.own()) == 6, 5)
+        first.fake.hang(BTC)
+        old = first.fake.book(BTC)
+        await asyncio.sleep(0.5)
+        first.pair.age = BookAge(30.0, now_s())  # as that of a new engine that has adopted them
+        await asyncio.sleep(0.2)
+        first.fake.serve(BTC, lambda: replace(old, ts_ms=old.ts_ms - 60_000))
+        read_s = now_s() + await until(lambda: first.pair.age.book is not None, 5)
+        await asyncio.sleep(0.15)
+        assert {at_s for at_s, _ in first.venue.cancels(read_s - 0.2)}, "nothing was cancelled"
+        assert len(first.venue.cancels(read_s - 0.2)) == 6
+
+
+async def test_a_wall_clock_that_is_set_forward_makes_books_old_at_once(state_dir: Path) -> None:
+    async with quoting(state_dir) as world:
+        await until(lambda: len(world.venue.own()) == 6, 5)
+        world.fake.silent(BTC)
+        wall_ms = world.clock.wall_ms
+        set_s = now_s()
+        world.clock.wall_ms = lambda: wall_ms() + 60_000  # type: ignore[method-assign]
+        await asyncio.sleep(0.25)
+        cancels = world.venue.cancels(set_s)
+        assert len(cancels) == 6
+        assert max(at_s for at_s, _ in cancels) <= set_s + SLACK_S + 1e-6
