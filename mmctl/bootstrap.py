@@ -14,14 +14,12 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from mmctl import __version__
-from mmctl.bootstrap_shared import make_shared
+from mmctl.bootstrap_presence import known_to_others
 from mmctl.core.instrument import Instrument, plain
 from mmctl.core.report import Report
 from mmctl.core.spec import PairSpec, Strategy
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.epoch import next_epoch
-from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.journal import SqliteJournal, journal_path
 from mmctl.engine.loop import Engine
@@ -63,7 +61,7 @@ class Setup:
         return binance_urls(os.environ) if binance is None else account_urls(binance)
 
 
-PresenceMaker = Callable[[Setup, Venue, FileHaltLatch, Callable[[Report], None], AsyncExitStack], Presence]
+PresenceMaker = Callable[[Setup, Venue, FileHaltLatch, Callable[[Report], None], Journal, AsyncExitStack], Presence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Opened:
     notes: tuple[str, ...] = ()
     unread: str = ""
     """Why the account itself cannot be read, so that a mock stands in for it."""
-    presence: PresenceMaker = field(default=lambda setup, venue, latch, report, stack: NoPresence())
+    presence: PresenceMaker = field(default=lambda setup, venue, latch, report, journal, stack: NoPresence())
     """How an engine there is known to others: not at all, where the venue is in this process."""
 
 
@@ -127,7 +125,7 @@ async def own_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIt
         for spec in specs:
             _check_limits(spec)
         made = await _open_live(setup, venue, account, stack, partial(_check_feed, setup.feed))
-        yield Opened(made, specs, presence=_known_to_others)
+        yield Opened(made, specs, presence=known_to_others)
 
 
 async def readable_venues(setup: Setup, feed: Feed, stack: AsyncExitStack) -> AsyncIterator[Opened]:
@@ -256,10 +254,11 @@ async def open_pairs(
         feed = make_feed(setup)
         stack.push_async_callback(feed.close)
         latch = FileHaltLatch(setup.state_dir)
+        written = NoJournal() if journal is None else journal
         pairs: list[Pair] = []
         async for opened in choice(setup, feed, stack):
-            presence = opened.presence(setup, opened.venue, latch, report, stack)
-            desk = AccountDesk(opened.venue, setup.clock, report, NoJournal() if journal is None else journal, presence)
+            presence = opened.presence(setup, opened.venue, latch, report, written, stack)
+            desk = AccountDesk(opened.venue, setup.clock, report, written, presence)
             desk.unread = opened.unread
             for spec in opened.pairs:
                 instrument = coarser(await opened.venue.instrument(spec.symbol), spec)
@@ -284,23 +283,6 @@ async def open_engine(
         made = Engine(pairs, feed, setup.clock)
         await made.prepare(partial(_take_epoch, setup))
         yield made
-
-
-def _known_to_others(
-    setup: Setup, venue: Venue, latch: FileHaltLatch, report: Callable[[Report], None], stack: AsyncExitStack
-) -> Presence:
-    """By the state folder, and by Redis where one is configured; all of it ends with ``stack``."""
-    shared = make_shared(setup.redis_url)
-    if shared is not None:
-        stack.push_async_callback(shared.close)
-    made = FolderPresence(
-        *(setup.state_dir, venue, setup.clock, latch, report),
-        shared=shared,
-        version=__version__,
-        write_in=asyncio.to_thread,
-    )
-    stack.push_async_callback(made.end)
-    return made
 
 
 def _take_epoch(setup: Setup, desk: AccountDesk, seen: int) -> int:
