@@ -58,8 +58,10 @@ async def halt(asked: HaltAsked, output: Output) -> int:
     from mmctl.views import status as views
 
     shown = [halt_shown(one) for one in halts]
-    say(views.halted_json(shown, engines) if output is Output.JSON else views.halted(shown, engines))
-    return EXIT_CHANGES if any(each.faults for each, _ in ends) or found.faults else EXIT_DONE
+    failed = any(each.faults for each, _ in ends)
+    show = views.halted_json if output is Output.JSON else views.halted
+    say(show("failed" if failed else "set", shown, engines))
+    return EXIT_CHANGES if failed or found.faults else EXIT_DONE
 
 
 async def _halt_account(

@@ -172,4 +172,7 @@ def _in_force(latch: FileHaltLatch) -> tuple[Halt, ...]:
         return latch.halts()
     except StateUnreadable as error:
         note(str(error))
+    try:
+        return latch.readable()  # whatever else the file holds, these stand
+    except StateUnreadable:
         return ()

@@ -24,17 +24,17 @@ def as_json(status: Status) -> str:
     return line("status", fields | ({"unread": "; ".join(status.unread)} if status.unread else {}))
 
 
-def halted(halts: Sequence[HaltShown], engines: Sequence[EngineSeen]) -> str:
-    """What ``halt`` set, and which engines have said that they saw it."""
-    lines = [one.text for one in halts]
+def halted(status: str, halts: Sequence[HaltShown], engines: Sequence[EngineSeen]) -> str:
+    """What ``halt`` set, and which engines have said that they saw it. ``status`` is ``set`` or ``failed``."""
+    lines = [one.text if status == "set" else f"not everywhere: {one.text}" for one in halts]
     lines += [f"{one.name}: {one.state.replace('_', ' ')}" for one in engines] or ["no engine known"]
     return "\n".join(map(clean, lines))
 
 
-def halted_json(halts: Sequence[HaltShown], engines: Sequence[EngineSeen]) -> str:
+def halted_json(status: str, halts: Sequence[HaltShown], engines: Sequence[EngineSeen]) -> str:
     """The line of ``halt``."""
     seen = [{"name": one.name, "epoch": one.epoch, "state": one.state} for one in engines]
-    return line("halted", {"halts": [halt(one) for one in halts], "engines": seen})
+    return line("halted", {"halt": status, "halts": [halt(one) for one in halts], "engines": seen})
 
 
 def guard(told: GuardTold) -> str:

@@ -296,6 +296,18 @@ def test_a_journal_that_cannot_be_written_holds_no_stop_up(call: Caller, held: H
     assert "mmctl: not in the journal: " in done.err
 
 
+def test_rubbish_in_the_halt_file_hides_no_halt(call: Caller, held: Held, live: str) -> None:
+    folder = Path(os.environ["MMCTL_STATE_DIR"])
+    folder.mkdir(exist_ok=True)
+    (folder / "halts.jsonl").write_text("rubbish\n")
+    done = call("cancel-all", "--profile", live)
+    assert done.code == 0
+    assert "halts in force: halt 1: both layers of all symbols on binance main" in done.out
+    assert "line 1 of" in done.err
+    assert call("resume", "--profile", live).code == 0
+    assert halts() == ()
+
+
 def test_what_remains_at_the_deadline_is_listed_with_exit_1(call: Caller, held: Held, live: str) -> None:
     held.stubborn = True
     done = call("cancel-near", "--profile", live, "--deadline", "0.4s", "--output", "json")

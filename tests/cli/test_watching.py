@@ -88,7 +88,7 @@ def test_halt_sets_a_halt_and_names_it(call: Caller, live: str, folder: Path) ->
 
 def test_halt_is_for_both_ladders_and_the_mock_venue_too(call: Caller, quick: str) -> None:
     (one,) = call("halt", "--profile", quick, "--output", "json").events
-    assert (one["event"], one["engines"]) == ("halted", [])
+    assert (one["event"], one["halt"], one["engines"]) == ("halted", "set", [])
     assert [(each["venue"], each["symbol"], each["layer"]) for each in one["halts"]] == [("mock", None, None)]
     assert halts()[0].scope == HaltScope("mock", "main", None, None)
 
@@ -116,6 +116,7 @@ def test_a_halt_that_does_not_stand_is_exit_1(
     done = call("halt", "--profile", live)
     assert done.code == 1
     assert "a running engine will quote again: the halt file" in done.err
+    assert done.out.startswith("not everywhere: halt ")
 
 
 def test_status_of_nothing(call: Caller) -> None:
