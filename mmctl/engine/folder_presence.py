@@ -29,6 +29,10 @@ WRITE_EVERY_S = 0.25
 RECORD_MAX_AGE_S = 2.0
 """How old what others see of an engine may be before it places nothing."""
 
+READY_WITHIN_S = 2.0
+"""How long the first turns wait for a lease that nobody else has: a far ladder would miss it for a whole interval."""
+
+READY_EVERY_S = 0.05
 END_WITHIN_S = 2.0
 """How long a clean end may take to say so in Redis: after that others wait for the lease to run out."""
 
@@ -125,6 +129,11 @@ class FolderPresence:
             if self._elsewhere is not None:
                 tasks.create_task(self._elsewhere.keep(lambda: self._record))
                 tasks.create_task(self._elsewhere.listen())
+
+    async def ready(self) -> None:
+        until_s = self._clock.monotonic() + READY_WITHIN_S
+        while self._clock.monotonic() < until_s and any(self.hold(symbol) for symbol in self._locks):
+            await self._clock.sleep(READY_EVERY_S)
 
     def look(self) -> None:
         if self._record is not None and self._in_force() != self._record.acknowledged:

@@ -121,6 +121,7 @@ class Engine:
             if pair.spec.limits is not None:
                 self._guard(pair, "basis guard", partial(watch_basis, pair), start_in_s=number * STAGGER_S)
         try:
+            await asyncio.gather(*(desk.presence.ready() for desk in self._desks))
             async with asyncio.timeout(limits.for_s), asyncio.TaskGroup() as quoting:
                 for number, pair in enumerate(self.pairs):
                     quoting.create_task(self._quote(pair, number * STAGGER_S, limits.rounds))

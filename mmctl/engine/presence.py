@@ -30,6 +30,9 @@ class Presence(Protocol):
     async def run(self) -> None:
         """Keep what others see up to date, until it is cancelled."""
 
+    async def ready(self) -> None:
+        """Come back when placements may pass, or after a moment, while ``run`` is at work: the first turns are near."""
+
     def look(self) -> None:
         """See whether the halts in force have changed, and tell others at once if so. Cheap, and never raises."""
 
@@ -60,6 +63,9 @@ class NoPresence:
 
     async def run(self) -> None:
         await asyncio.Event().wait()
+
+    async def ready(self) -> None:
+        return None
 
     def look(self) -> None:
         return None

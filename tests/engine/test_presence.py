@@ -317,6 +317,15 @@ async def test_two_hosts_do_not_quote_one_pair(host: MakeHost) -> None:
         assert two.placements(), "released: nobody is waited for"
 
 
+async def test_the_first_turn_of_each_layer_has_its_lease(host: MakeHost) -> None:
+    """A far ladder that missed it would be missing for a whole interval."""
+    one = host("a", FakeServer())
+    await one.start()
+    await asyncio.sleep(1.6)
+    assert not one.skips()
+    assert {order.client_id[:2] for order in one.world.venue.placed()} == {"N0", "F0"}
+
+
 async def test_who_follows_one_that_did_not_release_waits_for_its_lease_and_landing_time(host: MakeHost) -> None:
     server = FakeServer()
     one, two = host("a", server), host("b", server)
