@@ -178,15 +178,15 @@ class FileHaltLatch:
             raise self._unwritable(error) from error
 
     def _mend(self, at_ms: int) -> None:
-        """Set the broken file aside and keep the lines of it that are records."""
+        """Keep the lines that are records, and all that there was in a file beside."""
         try:
             data = self.path.read_bytes()
             rubbish = _parse(data).rubbish
             good = [line + b"\n" for number, line in enumerate(data.splitlines(), start=1) if number not in rubbish]
+            _write_whole(self.path.with_suffix(f".broken-{at_ms}"), data)
             mended = self.path.with_suffix(".new")
-            mended.write_bytes(b"".join(good))
-            os.replace(self.path, self.path.with_suffix(f".broken-{at_ms}"))
-            os.replace(mended, self.path)
+            _write_whole(mended, b"".join(good))
+            os.replace(mended, self.path)  # at every moment there is a file: none would be no halt
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -203,6 +203,14 @@ class FileHaltLatch:
             f"the halt file {self.path} cannot be written: {error.strerror}",
             "mend the folder's permissions, or set MMCTL_STATE_DIR",
         )
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that only its owner reads, to the disk. Raises ``OSError``."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def new_uid() -> str:

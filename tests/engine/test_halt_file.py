@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,39 @@ def test_a_whole_record_without_its_line_end_counts_and_is_never_joined_with_the
     assert FileHaltLatch(tmp_path).halts() == (first,)
     second = set_one(tmp_path)
     assert FileHaltLatch(tmp_path).halts() == (first, second)
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("call", ["open", "replace", "fsync", "write"])
+@pytest.mark.parametrize("number", range(4))
+def test_a_kill_while_it_is_mended_lifts_no_halt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    set_one(tmp_path)
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes() + b"rubbish\n")
+    calls, real = 0, getattr(os, call)
+
+    def killed(*args: object, **more: object) -> object:
+        nonlocal calls
+        if str(args[0]).endswith(".lock"):
+            return real(*args, **more)
+        calls += 1
+        if calls > number:
+            raise _Killed
+        return real(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, killed)
+        with suppress(_Killed):
+            FileHaltLatch(tmp_path).resume(lambda halt: False, by="anna", at_ms=1)
+    try:
+        assert FileHaltLatch(tmp_path).halts()
+    except StateUnreadable:
+        assert FileHaltLatch(tmp_path).readable()
 
 
 def test_mending_keeps_a_whole_record_without_its_line_end(tmp_path: Path) -> None:
