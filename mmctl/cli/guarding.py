@@ -15,6 +15,7 @@ from mmctl.bootstrap_stop import stop_clock, stop_venue
 from mmctl.cli.diary import write_down
 from mmctl.cli.halting import Halting, scopes_of
 from mmctl.cli.options import Output, note, say, warn_of_environment
+from mmctl.cli.output import say_wrapped
 from mmctl.cli.shared_place import SharedPlace, shared_place
 from mmctl.cli.stop import stop_account
 from mmctl.cli.stop_receipt import journal_entries, tell_receipt
@@ -190,7 +191,10 @@ class Teller:
             epoch=None if engine is None else engine.epoch,
             detail=detail,
         )
-        say(views.guard_json(told) if self.output is Output.JSON else views.guard(told))
+        if self.output is Output.JSON:
+            say(views.guard_json(told))
+        else:
+            say_wrapped(views.guard(told))
 
     def finding(self, target: Target, finding: Finding, after_s: float) -> None:
         """Tell what a look found."""

@@ -10,6 +10,7 @@ from mmctl.bootstrap_stop import stop_clock
 from mmctl.cli.diary import entries, write_down
 from mmctl.cli.halting import Halting, scopes_of
 from mmctl.cli.options import Output, note, say, warn_of_environment
+from mmctl.cli.output import say_wrapped
 from mmctl.cli.shared_place import SharedPlace, shared_place
 from mmctl.cli.status import halt_shown
 from mmctl.cli.stop_targets import ScopeAsked, Target, targets, tell
@@ -59,8 +60,11 @@ async def halt(asked: HaltAsked, output: Output) -> int:
 
     shown = [halt_shown(one) for one in halts]
     failed = any(each.faults for each, _ in ends)
-    show = views.halted_json if output is Output.JSON else views.halted
-    say(show("failed" if failed else "set", shown, engines))
+    status = "failed" if failed else "set"
+    if output is Output.JSON:
+        say(views.halted_json(status, shown, engines))
+    else:
+        say_wrapped(views.halted(status, shown, engines))
     return EXIT_CHANGES if failed or found.faults else EXIT_DONE
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import sys
 import textwrap
 import threading
@@ -211,6 +212,12 @@ def wrapped(lines: str, width: int) -> str:
         for line in lines.splitlines()
         for part in textwrap.wrap(line, max(20, width), subsequent_indent="  ", drop_whitespace=True) or [""]
     )
+
+
+def say_wrapped(lines: str) -> None:
+    """Say ``lines``, broken between words where standard output is a terminal."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    say(wrapped(lines, shutil.get_terminal_size().columns) if terminal else lines)
 
 
 def give_up_stdout() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmctl.bootstrap_stop import stop_clock
 from mmctl.cli.options import Output, note, say, warn_of_environment
+from mmctl.cli.output import say_wrapped
 from mmctl.cli.shared_place import SharedPlace, shared_place
 from mmctl.cli.stop_targets import Found, ScopeAsked, targets
 from mmctl.core.status import Condition, EngineShown, HaltShown, LayerShown, PairShown, Status
@@ -43,7 +44,10 @@ async def status(asked: ScopeAsked, output: Output) -> int:
         await place.close()
     from mmctl.views import status as views
 
-    say(views.as_json(told) if output is Output.JSON else views.text(told))
+    if output is Output.JSON:
+        say(views.as_json(told))
+    else:
+        say_wrapped(views.text(told))
     return EXIT_CHANGES if told.needs_a_look else EXIT_DONE
 
 
