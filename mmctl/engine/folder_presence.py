@@ -160,7 +160,7 @@ class FolderPresence:
         self._file.signed(self._clock.boot_s())
         return None
 
-    async def end(self) -> None:
+    async def end(self, *, clean: bool = True) -> None:
         settled = self._record is None or replace(self._record, pairs=self._pairs()).unanswered() == 0
         if self._elsewhere is not None and self._record is not None:
             with suppress(SharedUnreadable, TimeoutError):  # the lease runs out by itself
@@ -170,7 +170,7 @@ class FolderPresence:
             with suppress(TimeoutError):  # a disk that hangs; the file lets nothing more of this engine in
                 async with asyncio.timeout(END_WITHIN_S):
                     await asyncio.gather(self._writing, return_exceptions=True)
-        self._close(keep=not settled)
+        self._close(keep=not (settled and clean))
 
     def abandon(self) -> None:
         """What the end of the process does to it, and no more: for a simulation of ``kill -9``."""

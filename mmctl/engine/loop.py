@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -121,7 +122,8 @@ class Engine:
             if pair.spec.limits is not None:
                 self._guard(pair, "basis guard", partial(watch_basis, pair), start_in_s=number * STAGGER_S)
         try:
-            await asyncio.gather(*(desk.presence.ready() for desk in self._desks))
+            async with self._getting_on():
+                await asyncio.gather(*(desk.presence.ready() for desk in self._desks))
             async with asyncio.timeout(limits.for_s), asyncio.TaskGroup() as quoting:
                 for number, pair in enumerate(self.pairs):
                     quoting.create_task(self._quote(pair, number * STAGGER_S, limits.rounds))
@@ -140,7 +142,9 @@ class Engine:
         try:
             if not leave_orders:
                 sweeps = (self._sweep(desk, deadline_s) for desk in self._desks)
-                results = dict(zip(self._desks, await asyncio.gather(*sweeps, return_exceptions=True), strict=True))
+                async with self._getting_on():
+                    told = await asyncio.gather(*sweeps, return_exceptions=True)
+                results = dict(zip(self._desks, told, strict=True))
                 swept = {desk: one for desk, one in results.items() if isinstance(one, Swept)}
                 for one in results.values():  # what ended a sweep has ended no other account's
                     if isinstance(one, BaseException):
@@ -152,7 +156,26 @@ class Engine:
             for task in self._guards:
                 task.cancel()
             await asyncio.gather(*self._guards, return_exceptions=True)
-            await asyncio.gather(*(desk.presence.end() for desk in dict.fromkeys(pair.desk for pair in self.pairs)))
+            gone = {desk for desk, one in swept.items() if one.proven}
+            desks = dict.fromkeys(pair.desk for pair in self.pairs)
+            await asyncio.gather(*(desk.presence.end(clean=leave_orders or desk in gone) for desk in desks))
+
+    @asynccontextmanager
+    async def _getting_on(self) -> AsyncIterator[None]:
+        """Others see that the engine gets on while it waits, or stops, within a time that is bounded otherwise."""
+
+        async def show() -> None:
+            while True:
+                for pair in self.pairs:
+                    pair.got_on()
+                await self._clock.sleep(PROGRESS_EVERY_S)
+
+        showing = asyncio.create_task(show())
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
 
     def summary(self, swept: dict[AccountDesk, Swept]) -> Summary:
         """The counts of the whole run, and what remains by the sweeps (by the ledger where none was made)."""

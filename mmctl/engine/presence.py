@@ -45,8 +45,9 @@ class Presence(Protocol):
     def signing(self) -> Hold | None:
         """Placements are signed and sent next, with nothing between. Why not, if so."""
 
-    async def end(self) -> None:
-        """A clean end: others may quote. Never raises; a second call does nothing."""
+    async def end(self, *, clean: bool = True) -> None:
+        """The engine ends, and others may quote. Where own orders may rest that were to go, it is not ``clean``: its
+        record stays, for whoever watches. Never raises; a second call does nothing."""
 
 
 class NoPresence:
@@ -79,5 +80,5 @@ class NoPresence:
     def signing(self) -> Hold | None:
         return None
 
-    async def end(self) -> None:
+    async def end(self, *, clean: bool = True) -> None:
         return None

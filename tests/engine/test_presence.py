@@ -134,6 +134,28 @@ async def test_an_engine_says_how_it_is(host: MakeHost) -> None:
     assert engines(one.folder, "mock", "main", one.clock) == []
 
 
+async def test_an_engine_that_could_not_stop_leaves_its_record(host: MakeHost) -> None:
+    """Own orders rest that were to go, and whoever watches has to see that nobody minds them."""
+    one = host()
+    async with quoting(one) as world:
+        world.venue.submit = lambda places, cancels: None  # type: ignore[method-assign]
+        stopping = asyncio.create_task(world.stop(deadline_s=30.0))
+        await asyncio.sleep(25)
+        assert (one.state().progress_age_s or 9.9) < 1.3, "it sweeps, and has a deadline of its own"
+        swept = await stopping
+        assert swept is not None
+        assert not swept.proven
+        assert one.state().life is Life.DEAD
+    await world.venue.close()
+
+
+async def test_orders_that_are_left_on_purpose_are_nobodys_trouble(host: MakeHost) -> None:
+    one = host()
+    async with quoting(one) as world:
+        await world.stop(leave_orders=True)
+        assert engines(one.folder, "mock", "main", one.clock) == []
+
+
 async def test_an_engine_that_hangs_shows_it_and_still_acknowledges(host: MakeHost) -> None:
     one = host(specs=(pair_spec("BTC", near(interval_s=60.0)),))
     async with quoting(one) as world:
