@@ -6,6 +6,7 @@ It goes on whatever happens: a venue or a Redis that is away is tried again, and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from mmctl.cli.options import Output, note, say, warn_of_environment
 from mmctl.cli.output import say_wrapped
 from mmctl.cli.shared_place import SharedPlace, shared_place
 from mmctl.cli.stop import stop_account
-from mmctl.cli.stop_receipt import journal_entries, tell_receipt
+from mmctl.cli.stop_receipt import Receipt, journal_entries, tell_receipt
 from mmctl.cli.stop_targets import ScopeAsked, StopAsked, Target, targets
 from mmctl.cli.stopper import Stopper
 from mmctl.cli.supervisor import Supervisor, keep_told, supervisor
@@ -164,7 +165,7 @@ class Guard:
             stopped = await stop_account(venue, target, asked, self._latch, self._place, self._clock, halting)
         finally:
             await venue.close()
-        tell_receipt(stopped, self._tell.output)
+        self._tell.receipt(stopped)
         await write_down(self._latch.path.parent, journal_entries(target, asked, stopped))
         return stopped.proven
 
@@ -191,10 +192,16 @@ class Teller:
             epoch=None if engine is None else engine.epoch,
             detail=detail,
         )
-        if self.output is Output.JSON:
-            say(views.guard_json(told))
-        else:
-            say_wrapped(views.guard(told))
+        with contextlib.suppress(OSError):  # a full disk under the output must not end the watching
+            if self.output is Output.JSON:
+                say(views.guard_json(told))
+            else:
+                say_wrapped(views.guard(told))
+
+    def receipt(self, stopped: Receipt) -> None:
+        """Tell how a stop ended."""
+        with contextlib.suppress(OSError):
+            tell_receipt(stopped, self.output)
 
     def finding(self, target: Target, finding: Finding, after_s: float) -> None:
         """Tell what a look found."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from mmctl.engine.record_file import RecordFile
 from mmctl.engine.records import EngineRecord, record_path
 from mmctl.ports import HaltScope
 
-from .harness import Caller, Done, ended, environment, quick_profile, read_until, started
+from .harness import MMCTL, Caller, Done, ended, environment, quick_profile, read_until, started
 from .test_stop_sandbox import Exchange, exchange, profile, shared_exchange
 from .test_watching import LIVE, record
 
@@ -121,6 +122,31 @@ def test_an_engine_that_dies_is_stopped_and_its_record_goes(exchange: Exchange, 
         assert [one["proof"] for one in events if one["event"] == "stopped"] == ["dead"]
         assert exchange.open_ids() == set()
         assert not list((folder / "engines").iterdir())
+
+
+def test_an_output_that_cannot_be_written_keeps_no_guard_from_its_work(
+    exchange: Exchange, folder: Path, tmp_path: Path
+) -> None:
+    exchange.ladder(Layer.NEAR, 3)
+    with alive(folder):
+        pass
+    arguments = (*MMCTL, "guard", "--profile", profile(tmp_path), *OPTIONS)
+    with open("/dev/full", "w") as full, subprocess.Popen(arguments, stdout=full, env=environment()) as process:
+        try:
+            waited_until(lambda: not exchange.open_ids() and not list((folder / "engines").iterdir()))
+            exchange.ladder(Layer.NEAR, 2)
+            with alive(folder, epoch=8):
+                pass
+            waited_until(lambda: not exchange.open_ids() and not list((folder / "engines").iterdir()))
+        finally:
+            process.kill()
+
+
+def waited_until(is_so: Callable[[], bool], within_s: float = 30) -> None:
+    ends_s = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < ends_s
+        time.sleep(0.1)
 
 
 def test_an_engine_that_ends_in_good_order_is_let_go(exchange: Exchange, folder: Path, tmp_path: Path) -> None:
