@@ -35,8 +35,6 @@ from mmctl.sandbox.matching import Order as VenueOrder
 from mmctl.wire.binance_limits import Kind
 
 LATE_S = 0.1
-MOST_OTHERS = 50
-"""Foreign orders and those of long ago that the drill itself may have placed."""
 LOOK_EVERY_S = 0.2
 HALT_SEEN_S = 0.25
 """How long after a halt was written down an engine may not have seen it yet."""
@@ -183,6 +181,8 @@ class Watch:
         if own is None or pair is None:
             self.fail(5, f"{client_id} of {symbol} is no order of this profile")
             return
+        if client_id not in run.journal.store.knows((client_id,)):
+            self.fail(9, f"{client_id} leaves before its intent is in the journal")
         if own.epoch != pair.desk.epoch:
             self.fail(3, f"{client_id} is not of this engine's epoch {pair.desk.epoch}")
         self._check_shape(run, pair, own.layer, own.side, client_id, params)
@@ -190,6 +190,7 @@ class Watch:
             halted = halt.scope.covers(pair.spec.venue, pair.spec.account, symbol, own.layer)
             if halted and now_s > halt.at_s + HALT_SEEN_S and now_s > run.process.resumed_s + HALT_SEEN_S:
                 self.fail(7, f"{client_id} was placed {now_s - halt.at_s:.3f} s after its layer was halted")
+        self._check_exposure(pair, client_id)
         if run.stopping and run.engine is not None and pair.gate.stopping:
             self.fail(7, f"{client_id} was placed after the stop began")
 
@@ -217,6 +218,18 @@ class Watch:
             meets = one.buy is not buys and (one.price <= ticks if buys else one.price >= ticks)
             if meets and one.symbol == pair.spec.symbol and _is_own(one):
                 self.fail(1, f"{client_id} at {price} would meet {one.client_id}")
+
+    def _check_exposure(self, pair: Pair, client_id: str) -> None:
+        """A placement leaves room for every live order to be filled."""
+        limits, position = pair.spec.limits, pair.ledger.position
+        if limits is None:
+            return
+        live = pair.ledger.live()
+        for side, held in ((Side.BUY, position), (Side.SELL, -position)):
+            lots = sum(order.remaining for order in live if order.side is side)
+            mine = pair.ledger.find(client_id)
+            if mine is not None and mine.side is side and held + pair.instrument.qty(lots) > limits.max_position:
+                self.fail(4, f"{client_id} leaves, and all orders to {side} together exceed max_position")
 
     # Again and again
 
@@ -254,16 +267,17 @@ class Watch:
         account = self.site.exchange.accounts[spec.account]
         if account.placements.get(client_id, 0) > 1:
             self.fail(3, f"the venue was asked {account.placements[client_id]} times for {client_id}")
-        same = [
+        own = [
             one
             for one in account.orders.values()
-            if one.client_id[:3] == client_id[:3] and one.symbol == spec.symbol and one.client_id not in self.strangers
+            if one.symbol == spec.symbol and _is_own(one) and one.client_id not in self.strangers
         ]
+        same = sum(one.client_id[:3] == client_id[:3] for one in own)
         most = spec.layer(layer)
-        if len(same) > 2 * (most.levels(side) if most else 0):
-            self.fail(4, f"{len(same)} {layer} orders to {side} rest in {spec.symbol}")
-        if sum(account.open_count.values()) > len(self.site.script.specs) * spec.max_open_orders + MOST_OTHERS:
-            self.fail(4, f"{account.open_count} orders are open, {spec.max_open_orders} of a pair may be")
+        if same > 2 * (most.levels(side) if most else 0):
+            self.fail(4, f"{same} {layer} orders to {side} rest in {spec.symbol}")
+        if len(own) > spec.max_open_orders:
+            self.fail(4, f"{len(own)} own orders rest in {spec.symbol}, {spec.max_open_orders} may")
 
     def _check_stale(self, run: EngineRun) -> None:
         """What rests on a stale book has been asked to go."""
