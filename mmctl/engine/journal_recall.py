@@ -14,9 +14,9 @@ from mmctl.core.instrument import plain
 from mmctl.core.order import Layer, Side
 from mmctl.engine.journal_rows import Trade
 
-SETTLE_MS = 10_000
-"""So long before the newest trade that was counted, one may be missing that the venue told out of turn, or not at all
-before a kill."""
+SETTLE_MS = 75_000
+"""So long before the newest trade that was counted, one may be missing: a stream can lose it without a word, and a run
+reads the venue's own list of trades once a minute."""
 
 SETTLING = 300
 """Trades that are looked at for that, at most."""
@@ -71,6 +71,8 @@ def _settling(db: sqlite3.Connection, where: Where, last: str) -> tuple[str | No
         return last or None, frozenset()
     since_ms = max(times.values()) - SETTLE_MS
     settled = [trade_id for trade_id, traded_ms in times.items() if traded_ms < since_ms]
+    if not settled and len(found) < SETTLING:  # all that was ever told is that young: one before it may be missing
+        return None, frozenset(map(str, times))
     read_from = max(settled, default=min(times))
     return str(read_from), frozenset(str(trade_id) for trade_id in times if trade_id > read_from)
 
