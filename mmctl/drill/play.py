@@ -46,13 +46,14 @@ class Played:
 
 def play(script: Script, seed: int, rounds: int, trace_to: TextIO | None = None) -> Played:
     """Play one seed to its end, or to the first invariant that breaks."""
-    # Collecting garbage takes time at moments of its own choosing, and a seed leaves little.
+    # Collecting garbage takes time at moments of its own choosing: what a seed leaves is collected at its end.
     gc.disable()
     folder = Path(tempfile.mkdtemp(prefix="mmctl-drill-", dir=MEMORY if MEMORY.is_dir() else None))
     try:
         return _Seed(script, seed, rounds, folder, trace_to).play()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        gc.collect()
         gc.enable()
 
 
