@@ -20,8 +20,9 @@ from mmctl.wire.binance_limits import Ticket
 if TYPE_CHECKING:
     from mmctl.wire.binance_user import OrderTold
 
-REMEMBERED = 20_000
-"""Orders of which is remembered what was told."""
+REMEMBERED = 5_000
+"""Orders of which is remembered what was told: minutes of them at the venue's own limits, where late and repeated news
+come within seconds. The ledger does not count twice what comes later."""
 
 _V = TypeVar("_V")
 
