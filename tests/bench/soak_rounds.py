@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
-import threading
-import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import linear_regression, median
 
-from bench_many_pairs import TICK_S
 from sandbox_beside import Beside, sandbox_beside
 from soak_faults import FAULTS, Soak, judged, soaked
+from soak_meter import Meter
 
 from mmctl.bootstrap import Setup, open_pairs, own_venues
 from mmctl.clock import SystemClock
@@ -36,7 +31,6 @@ from mmctl.engine.journal import SqliteJournal, journal_path
 from mmctl.engine.journal_store import JournalStore
 from mmctl.engine.loop import Engine
 from mmctl.profile import load_profile
-from mmctl.venues.binance_rest import CONNECTIONS
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "BNB-USDT", "SOL-USDT")
 ROUNDS_A_SECOND = 20
@@ -105,78 +99,11 @@ JOURNAL_BYTES = 24 << 20
 
 WARM_S = 120.0
 WINDOW_S = 90.0
-SAMPLE_S = 1.0
 GROWTH = 1.10
 SLACK = 6
 """Tasks, files or threads more than after the warm-up: a request or a connection that is just under way."""
 
-KEPT_ALIVE_S = 60.0
-"""How long the venue's adapter keeps an idle connection. A window that is shorter may see a burst's, up to
-``CONNECTIONS`` of them, from beginning to end."""
-
 LATE_GOAL_MS = 25.0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What this process holds at one moment, ``at_s`` seconds after the start. ``rss`` and ``journal`` are bytes."""
-
-    at_s: float
-    rss: int
-    tasks: int
-    files: int
-    threads: int
-    journal: int
-
-
-class Meter:
-    """Samples this process while it is entered, and notes how late its loop is."""
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        self.samples: list[Sample] = []
-        self._late: Counter[int] = Counter()  # by tenths of a ms: the meter itself is not to grow
-
-    async def __aenter__(self) -> Meter:
-        self._began_s = time.monotonic()
-        self._tasks = [asyncio.create_task(self._sample()), asyncio.create_task(self._tick())]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _sample(self) -> None:
-        while True:
-            await asyncio.sleep(SAMPLE_S)
-            self.samples.append(self._now(len(asyncio.all_tasks())))
-
-    def _now(self, tasks: int) -> Sample:
-        return Sample(
-            time.monotonic() - self._began_s,
-            int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
-            tasks,
-            len(os.listdir("/proc/self/fd")),
-            threading.active_count(),
-            sum(file.stat().st_size for file in self._journal.parent.glob(self._journal.name + "*")),
-        )
-
-    async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + TICK_S
-            await asyncio.sleep(TICK_S)
-            self._late[int((loop.time() - due) * 10_000)] += 1
-
-    def late_ms(self, share: float) -> float:
-        """How late the loop is at most in a ``share`` of all cases."""
-        left = share * self._late.total()
-        for tenths, count in sorted(self._late.items()):
-            left -= count
-            if left <= 0:
-                return tenths / 10
-        return 0.0
 
 
 @asynccontextmanager
@@ -215,8 +142,7 @@ def compared(soak: Soak, meter: Meter, seconds: float) -> None:
         then, now = (min(getattr(one, name) for one in part) for part in (warm, end))
         most = max(getattr(one, name) for one in since)
         print(f"{name}: {then} after the warm-up, {now} at the end, at most {most}")
-        slack = SLACK + (CONNECTIONS if name == "files" and width_s < KEPT_ALIVE_S else 0)
-        soak.check(now <= then + slack, f"{name} grew from {then} to {now}")
+        soak.check(now <= then + SLACK, f"{name} grew from {then} to {now}")
     most = max(one.journal for one in meter.samples)
     print(f"journal: at most {most / 2**20:.1f} MB, of {JOURNAL_BYTES / 2**20:.0f} allowed")
     soak.check(most <= JOURNAL_BYTES, f"the journal took {most} bytes")
@@ -238,7 +164,7 @@ async def run(minutes: float, seed: int) -> bool:
         async with sandbox_beside(*asked) as beside:
             soak = Soak(beside, seed)
             setup = setup_for(beside, folder)
-            async with engine_with(setup, soak) as engine, Meter(journal_path(setup.state_dir)) as meter:
+            async with engine_with(setup, soak) as engine, Meter(journal_path(setup.state_dir), engine) as meter:
                 await soaked(soak, engine, seconds, faults())
             await judged(soak, seconds)
     compared(soak, meter, seconds)
