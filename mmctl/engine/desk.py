@@ -50,6 +50,7 @@ class AccountDesk:
         self._sequence = 0
         self._balances_asked_s = -inf
         self._told_meanwhile: list[dict[str, Balance]] = []
+        self._listeners: list[Callable[[Event], None]] = []
         venue.listen(self._on_event)
 
     @property
@@ -64,6 +65,10 @@ class AccountDesk:
     def register(self, symbol: str, pair: PairEvents) -> None:
         """Send the events of ``symbol`` to ``pair``."""
         self._pairs[symbol] = pair
+
+    def tell_too(self, listener: Callable[[Event], None]) -> None:
+        """Give every event to ``listener`` as well, from now on."""
+        self._listeners.append(listener)
 
     def next_id(self, layer: Layer, side: Side) -> str:
         """A client order id that was never used before."""
@@ -98,6 +103,8 @@ class AccountDesk:
     def _on_event(self, symbol: str, event: Event) -> None:
         """Route one event. It runs inside the venue's reader, which must outlive a fault of ours."""
         try:
+            for listener in self._listeners:
+                listener(event)
             self._route(symbol, event)
         except Exception as error:  # noqa: BLE001 - saves the venue's reader; the pair compares with the venue
             detail = f"{type(error).__name__}: {error}"

@@ -203,6 +203,7 @@ class Engine:
             deadline_s=deadline_s,
             quiet=lambda: _are_quiet(pairs),
         )
+        desk.tell_too(sweeper.on_event)
         batches = []
         for pair in pairs:
             orders = pair.cancellable(None, at_any_cost=True)

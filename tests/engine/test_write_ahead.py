@@ -347,3 +347,15 @@ async def test_a_fill_that_nobody_told_is_found_on_a_schedule(state_dir: Path) -
         assert fills
         await until(lambda: world.faults("trades"), 90)
         assert world.pair.ledger.position == sum(one.qty if one.side is Side.BUY else -one.qty for one in fills)
+
+
+async def test_the_receipt_of_a_shutdown_tells_what_was_cancelled(state_dir: Path) -> None:
+    async with quoting(state_dir, both()) as world:
+        await asyncio.sleep(0.5)
+        known = sorted(order.client_id for order in world.pair.ledger.live())
+        assert len(known) == 10
+        await world.stop()
+        (receipt,) = world.journal.of(Kind.STOP)
+        cancelled = receipt.body["cancelled"]
+        assert isinstance(cancelled, list)
+        assert sorted(cancelled) == known
