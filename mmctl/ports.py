@@ -292,5 +292,8 @@ class HaltLatch(Protocol):
     def halts(self) -> tuple[Halt, ...]:
         """The halts in force now, oldest first. Raises ``StateUnreadable``: then nothing may be placed."""
 
+    def readable(self) -> tuple[Halt, ...]:
+        """Those in force that can be understood, whatever stands beside them. Raises ``StateUnreadable``."""
+
     def set(self, scope: HaltScope, *, by: str, at_ms: int, why: str) -> Halt:
         """Halt ``scope``. Raises ``StateUnreadable`` where that cannot be written down."""

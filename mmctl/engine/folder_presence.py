@@ -230,7 +230,7 @@ class FolderPresence:
     def _in_force(self) -> tuple[str, ...]:
         """The names of the halts that were read now; none where they cannot be."""
         try:
-            return tuple(halt.uid for halt in self._latch.halts())
+            return tuple(halt.uid for halt in self._latch.readable())
         except StateUnreadable:
             return ()
 

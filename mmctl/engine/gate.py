@@ -23,7 +23,7 @@ from mmctl.engine.batch import Batch
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.hold import Hold
 from mmctl.errors import JournalUnwritable, StateUnreadable
-from mmctl.ports import HaltLatch, HaltScope
+from mmctl.ports import Halt, HaltLatch, HaltScope
 
 CANCELS_WAIT_S = 0.005
 """How long a turn's cancels are held back for its placements, which leave first: several times what a commit takes."""
@@ -70,22 +70,38 @@ class SendGate:
         """Why ``layer`` may not place now, or ``None``."""
         if self.stopping:
             return Hold("stopping", "mmctl is stopping", hands_off=True)
+        halted = self._halted(layer)
+        if halted is not None and halted.halted:
+            return halted  # whoever else quotes: the orders of a halted layer go
         if self.superseded_by is not None:
             later = f"an engine of a later epoch ({self.superseded_by}) quotes this symbol"
             return Hold("superseded", later, hands_off=True)
+        if halted is not None:
+            return halted
+        if fault := self._desk.scribe.fault:
+            return Hold("journal", fault)
+        return self._desk.presence.hold(self._spec.symbol)
+
+    def _halted(self, layer: Layer) -> Hold | None:
+        """The halt of ``layer``, or why nobody can tell whether there is one."""
         if self._killed:
             return Hold("halted", self._killed, halted=True)
+        held, spec = None, self._spec
         try:
             halts = self._latch.halts()
         except StateUnreadable as error:
-            return Hold("held", str(error))
-        spec = self._spec
+            held = Hold("held", str(error))
+            halts = self._readable()
         for halt in halts:
             if halt.scope.covers(spec.venue, spec.account, spec.symbol, layer):
                 return Hold("halted", f"halt {halt.number} by {halt.by}: {halt.why}", halted=True)
-        if fault := self._desk.scribe.fault:
-            return Hold("journal", fault)
-        return self._desk.presence.hold(spec.symbol)
+        return held
+
+    def _readable(self) -> tuple[Halt, ...]:
+        try:
+            return self._latch.readable()
+        except StateUnreadable:  # told as the hold that it is
+            return ()
 
     def kill(self, why: str, at_ms: int) -> str:
         """Halt this pair until a person resumes; returns what was done, for the operator.

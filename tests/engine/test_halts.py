@@ -245,6 +245,26 @@ async def test_a_lost_cancel_of_a_halted_layer_is_repeated(state_dir: Path) -> N
         assert len(world.faults("halted")) == 1
 
 
+async def test_a_halt_beside_rubbish_is_a_halt(state_dir: Path) -> None:
+    async with quoting(state_dir, both()) as world:
+        await asyncio.sleep(0.5)
+        world.halt(layer=Layer.NEAR)
+        with world.latch.path.open("a") as file:
+            file.write("who wrote this?\n")
+        await asyncio.sleep(AT_ONCE_S)
+        assert not world.venue.own(layer=Layer.NEAR)
+        assert len(world.venue.own(layer=Layer.FAR)) == 4, "what is only held stays where it is"
+
+
+async def test_a_halt_ends_the_orders_of_an_engine_that_has_a_successor_too(state_dir: Path) -> None:
+    async with quoting(state_dir, both()) as world:
+        await asyncio.sleep(0.5)
+        world.pair.gate.superseded_by = 10**10
+        world.halt()
+        await asyncio.sleep(AT_ONCE_S)
+        assert not world.venue.own()
+
+
 async def test_a_latch_that_cannot_be_read_for_a_moment_holds_only_so_long(state_dir: Path) -> None:
     async with quoting(state_dir, both("BTC"), pair_spec("ETH", near(), far())) as world:
         await asyncio.sleep(0.5)
