@@ -106,8 +106,9 @@ async def catch_up(pair: Pair) -> None:
     The list is read on from where it was last read to, less what is so new that it may still be incomplete. Raises
     ``JournalUnwritable`` too, at the first time, where it cannot be told what earlier runs placed.
     """
-    asked_ms, counted, position = pair.clock.wall_ms(), pair.totals.fills, pair.ledger.position
+    asked_ms = pair.clock.wall_ms()
     fills = await pair.desk.venue.fills(pair.spec.symbol, pair.trades_read_to)
+    counted, position = pair.totals.fills, pair.ledger.position  # not before: the stream goes on meanwhile
     if pair.past is not None:
         await _count_past(pair, [one for one in fills if pair.ledger.find(one.client_id) is None])
     for fill in fills:
@@ -128,7 +129,8 @@ async def _count_past(pair: Pair, fills: Sequence[Fill]) -> None:
     """
     past, pair.past = pair.past, None
     assert past is not None
-    missed = [one for one in fills if one.trade_id not in past.counted and _epoch(one) > past.ended_epoch]
+    own = pair.desk.epoch  # this run's went through its ledger, whether or not that still remembers the order
+    missed = [one for one in fills if one.trade_id not in past.counted and past.ended_epoch < _epoch(one) != own]
     try:
         known = await pair.desk.scribe.knows([one.client_id for one in missed]) if missed else frozenset[str]()
     except JournalUnwritable:

@@ -293,6 +293,38 @@ async def test_a_trade_that_a_kill_left_out_counts_though_its_order_is_over(stat
     await world.venue.close()
 
 
+async def test_what_the_stream_tells_while_trades_are_read_was_told(state_dir: Path) -> None:
+    async with quoting(state_dir) as world:
+        await asyncio.sleep(0.5)
+        bid = next(order for order in world.pair.ledger.live() if order.side is Side.BUY)
+        told = Fill(bid.client_id, "1", "9", Side.BUY, D("99"), D(1), D(0), "USDT", True, 0)
+
+        async def fills(symbol: str, after_trade_id: str | None) -> list[Fill]:
+            world.pair.on_event(told)
+            return [told]
+
+        world.venue.fills = fills  # type: ignore[method-assign]
+        await catch_up(world.pair)
+        assert world.pair.ledger.position == 1
+        assert not world.faults("trades")
+
+
+async def test_trades_of_this_run_are_no_earlier_runs(state_dir: Path) -> None:
+    """The venue's trades could not be read for so long that the ledger has forgotten an order which it counted."""
+    async with quoting(state_dir) as world:
+        await asyncio.sleep(0.5)
+        forgotten = world.desk.next_id(Layer.NEAR, Side.BUY)
+        world.journal.note(Entry(Kind.INTENT, 0, "mock", "main", symbol="BTCUSDT", client_id=forgotten))
+
+        async def fills(symbol: str, after_trade_id: str | None) -> list[Fill]:
+            return [Fill(forgotten, "1", "9", Side.BUY, D("99"), D(1), D(0), "USDT", True, 0)]
+
+        world.venue.fills = fills  # type: ignore[method-assign]
+        assert world.pair.past is not None
+        await catch_up(world.pair)
+        assert world.pair.ledger.position == 0
+
+
 async def test_a_journal_that_cannot_be_read_starts_nothing(state_dir: Path) -> None:
     world = make_world(state_dir)
     world.journal.broken = "it is no database"
