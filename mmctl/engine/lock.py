@@ -57,19 +57,23 @@ def sharing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Hold the lock ``path`` alone, if nobody holds it now: whether that is so. Where it cannot be had, it is."""
+    """Hold the lock ``path`` alone, if nobody holds it now: whether that is so.
+
+    Raises ``StateUnreadable`` where nobody can tell.
+    """
     try:
         descriptor = _opened(path)
-    except OSError:  # what is to be written under it cannot be written either, and tells better why
-        yield True
-        return
+    except OSError as error:
+        raise _unusable(path, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
         except BlockingIOError:
-            yield False
-        else:
-            yield True
+            free = False
+        except OSError as error:
+            raise _unusable(path, error) from error
+        yield free
     finally:
         os.close(descriptor)
 

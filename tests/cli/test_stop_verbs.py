@@ -17,7 +17,7 @@ from mmctl.core.instrument import Instrument
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, TimeInForce, encode_own_id
 from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.engine.journal import journal_path
-from mmctl.engine.lock import locked
+from mmctl.engine.lock import locked, stop_lock
 from mmctl.errors import UsageError, VenueRefused, VenueUnreachable
 from mmctl.ports import Halt, HaltScope, Listing, Venue
 from mmctl.profile_stop import StopAccount
@@ -475,6 +475,19 @@ def test_resume_lifts_only_what_is_in_scope(call: Caller, quick: str) -> None:
     assert [halt.number for halt in halts()] == [3]
     again = call("resume", "--profile", quick)
     assert (again.code, again.out) == (0, "nothing was halted in this scope\n")
+
+
+def test_resume_lifts_nothing_where_it_cannot_tell_whether_a_stop_sweeps(call: Caller, quick: str) -> None:
+    folder = Path(os.environ["MMCTL_STATE_DIR"])
+    latch = FileHaltLatch(folder)
+    latch.set(HaltScope("mock", "main"), by="anna", at_ms=1_800_000_000_000, why="drill")
+    path = stop_lock(folder, "mock", "main")
+    path.mkdir()
+    done = call("resume", "--profile", quick)
+    assert done.code not in (0, 1), done
+    assert str(path) in done.err
+    assert "Traceback" not in done.err
+    assert latch.halts()
 
 
 def test_a_halt_set_while_quoting_ends_it_and_resume_lets_it_go_on(call: Caller, quick: str) -> None:
