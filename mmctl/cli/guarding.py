@@ -6,24 +6,22 @@ It goes on whatever happens: a venue or a Redis that is away is tried again, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmctl.bootstrap_stop import stop_clock, stop_venue
 from mmctl.cli.diary import write_down
+from mmctl.cli.guard_tell import Teller
 from mmctl.cli.halting import Halting, scopes_of
-from mmctl.cli.options import Output, note, say, warn_of_environment
-from mmctl.cli.output import say_wrapped
+from mmctl.cli.options import Output, note, warn_of_environment
 from mmctl.cli.shared_place import SharedPlace, shared_place
 from mmctl.cli.stop import stop_account
-from mmctl.cli.stop_receipt import Receipt, journal_entries, tell_receipt
+from mmctl.cli.stop_receipt import journal_entries
 from mmctl.cli.stop_targets import ScopeAsked, StopAsked, Target, targets
 from mmctl.cli.stopper import Stopper
 from mmctl.cli.supervisor import Supervisor, keep_told, supervisor
-from mmctl.engine.guarding import Alarm, Finding, Watch
+from mmctl.engine.guarding import Alarm, Watch
 from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.engine.lock import locked
 from mmctl.engine.records import record_path
@@ -170,60 +168,6 @@ class Guard:
         return stopped.proven
 
 
-class Teller:
-    """Says what a guard sees and does, a line each, at once."""
-
-    def __init__(self, output: Output, redis: str = "") -> None:
-        self.output = output
-        self._redis = redis
-
-    def line(self, target: Target, kind: str, detail: str, finding: Finding | None = None) -> None:
-        """Tell one thing of one account."""
-        from mmctl.core.status import GuardTold
-        from mmctl.views import status as views
-
-        engine = None if finding is None else finding.engine
-        told = GuardTold(
-            ts_ms=time.time_ns() // 1_000_000,
-            kind=kind,
-            venue=target.account.venue,
-            account=target.account.name,
-            engine=None if engine is None else engine.name,
-            epoch=None if engine is None else engine.epoch,
-            detail=detail,
-        )
-        with contextlib.suppress(OSError):  # a full disk under the output must not end the watching
-            if self.output is Output.JSON:
-                say(views.guard_json(told))
-            else:
-                say_wrapped(views.guard(told))
-
-    def receipt(self, stopped: Receipt) -> None:
-        """Tell how a stop ended."""
-        with contextlib.suppress(OSError):
-            tell_receipt(stopped, self.output)
-
-    def finding(self, target: Target, finding: Finding, after_s: float) -> None:
-        """Tell what a look found."""
-        name = finding.engine.name
-        because = f" ({finding.detail})" if finding.detail else ""
-        # Of what was never seen in there nothing is known that could be guarded.
-        then = (
-            ""
-            if finding.engine.record is None and finding.engine.where == self._redis
-            else (f"; acting in {after_s:g} s unless that ends")
-        )
-        words = {
-            "watching": f"{name} gets on",
-            "well": f"{name} {'gets on' if finding.engine.record else 'can be seen'} again",
-            "ended": f"{name} has ended in good order: nothing to guard",
-            "silent": f"{name} has not got on for {finding.quiet_s:.1f} s{because}",
-            "dead": f"{name} is dead; acting in {after_s:g} s unless another takes over",
-            "unknown": f"{name} cannot be seen{because}{then}",
-        }
-        self.line(target, finding.kind, words[finding.kind], finding)
-
-
 async def guard(asked: GuardAsked, output: Output) -> int:
     """Watch every account in scope until a signal; returns the exit code.
 
@@ -239,7 +183,7 @@ async def guard(asked: GuardAsked, output: Output) -> int:
     guards = [Guard(target, asked, latch, place, teller) for target in found.targets]
     with stopper.listening(hangup=False):
         try:
-            _introduce(found.targets, found.faults, asked, place, teller)
+            teller.introduce(found.targets, found.faults, asked.after_s)
             for one in guards:
                 await one.check()
             stopper.started()
@@ -253,24 +197,6 @@ async def guard(asked: GuardAsked, output: Output) -> int:
     if words := _last_words(guards):
         note(f"{stopper.reason}: {words}")
     return stopper.code
-
-
-def _introduce(
-    found: Sequence[Target], faults: Sequence[str], asked: GuardAsked, place: SharedPlace, teller: Teller
-) -> None:
-    """Say what is watched, and what is not."""
-    also = f" and {place.where}" if place.where else ""
-    for target in found:
-        what = ", ".join(target.names) if target.symbols else "every pair"
-        teller.line(
-            target,
-            "start",
-            f"watching the engines of {what} in {state_dir(os.environ)}{also}; one that does not get on for"
-            f" {asked.after_s:g} s is halted and stopped as by cancel-all",
-        )
-    for fault in faults:
-        note(f"{fault}: nothing is guarded there")
-    note("a guard needs the account's keys, and does not cover the death of its own host or its own connection")
 
 
 async def _watch(guards: Sequence[Guard], stopper: Stopper, watcher: Supervisor) -> None:

@@ -33,6 +33,15 @@ def lift(asked: ScopeAsked, output: Output) -> int:
 async def _lift(asked: ScopeAsked, found: Found, output: Output) -> int:
     accounts = list(dict.fromkeys((target.account.venue, target.account.name) for target in found.targets))
     latch, place = FileHaltLatch(state_dir(os.environ)), shared_place(asked.redis_url, found.redis_url)
+    try:
+        return await _lift_at(latch, place, found, accounts, output)
+    finally:
+        await place.close()
+
+
+async def _lift_at(
+    latch: FileHaltLatch, place: SharedPlace, found: Found, accounts: list[tuple[str, str]], output: Output
+) -> int:
     chosen = _chosen(found)
     with contextlib.ExitStack() as stack:
         for venue, account in accounts:
@@ -41,7 +50,6 @@ async def _lift(asked: ScopeAsked, found: Found, output: Output) -> int:
         shared, fault = await _reached(place)
         resumed = await resume_everywhere(latch, shared, chosen, by=who(), at_ms=time.time_ns() // 1_000_000)
     in_force, unread = await halts_everywhere(latch, shared)
-    await place.close()
     _tell(resumed, [halt for halt in in_force if (halt.scope.venue, halt.scope.account) in accounts], output)
     why = fault or resumed.why
     for line in dict.fromkeys(filter(None, (why if resumed.left or fault else "", *unread))):

@@ -78,9 +78,9 @@ async def _status(wanted: Sequence[Account] | None, folder: Path, place: SharedP
         accounts = list(dict.fromkeys([*known, *((one.scope.venue, one.scope.account) for one in in_force)]))
         faults += amiss
     shown: list[EngineShown] = []
-    for venue, account in accounts:
-        registry = Registry(folder, venue, account, clock, "" if fault else place.where)
-        await registry.read(place.get)
+    registries = [Registry(folder, venue, account, clock, "" if fault else place.where) for venue, account in accounts]
+    await asyncio.gather(*(registry.read(place.get) for registry in registries))
+    for (venue, account), registry in zip(accounts, registries, strict=True):
         for state in registry.now():
             if state.record is None and state.where == place.where:
                 faults.append(state.detail)  # Redis itself, and no engine

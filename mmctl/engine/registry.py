@@ -27,7 +27,7 @@ def accounts_known(state_dir: Path) -> tuple[list[tuple[str, str]], list[str]]:
             except FileNotFoundError:
                 continue
             except ValueError:
-                faults.append(f"{path} is not an engine's record")
+                faults.append(f"{path} is not an engine's record: remove it where no engine runs")
     except OSError as error:
         faults.append(f"{error.filename or folder} cannot be read: {error.strerror}")
     return list(found), faults

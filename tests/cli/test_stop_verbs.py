@@ -267,7 +267,8 @@ def test_an_engine_that_does_not_answer_is_named(call: Caller, held: Held, live:
     done = call("cancel-near", "--profile", live)
     assert done.code == 0
     assert "binance-main-7: not reached" in done.out
-    assert f"binance-main-7: {folder / 'binance-main-7.json'} is not an engine's record: did not ack" in done.err
+    assert f"binance-main-7: {folder / 'binance-main-7.json'} is not an engine's record" in done.err
+    assert "did not acknowledge the halt; the venue was watched instead" in done.err
     (folder / "binance-main-7.json").unlink()
     one = stopped(call("cancel-near", "--profile", live, "--output", "json"))
     assert one["engines"] == [{"name": "engine 7, unknown here", "epoch": 7, "state": "not_reached"}]
