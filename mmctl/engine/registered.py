@@ -30,6 +30,9 @@ MOST_DEAD = 100
 """How many records of dead engines of one account are kept at most; the oldest go first."""
 
 
+IN_FOLDER = "state folder"
+
+
 class Life(StrEnum):
     """What is known of an engine: ``live`` may be hung or out of reach, ``dead`` is proven."""
 
@@ -54,7 +57,7 @@ class EngineState:
     progress_age_s: float | None = None
     signed_age_s: float | None = None
     detail: str = ""
-    where: str = "state folder"
+    where: str = IN_FOLDER
 
     @property
     def epoch(self) -> int | None:

@@ -8,10 +8,11 @@ of one that is only known by its orders, nobody can say: then the venue is watch
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mmctl.core.order import Layer
-from mmctl.engine.registered import EngineState, Life
+from mmctl.engine.registered import IN_FOLDER, EngineState, Life
 
 if TYPE_CHECKING:  # a stop imports it when it has something to tell
     from mmctl.core.report import EngineSeen
@@ -49,8 +50,18 @@ class Roll:
         """Every epoch that was ever registered while this roll was called."""
 
     def call(self) -> None:
-        """Ask again. An engine that ended in good order meanwhile has said so by taking its record away."""
-        self._states = {state.name: state for state in self._read()}
+        """Ask again. An engine that ended in good order meanwhile has said so by taking its record away.
+
+        Of one in Redis that is no word: all of Redis may have been flushed. Unless it was settled it stays one.
+        """
+        told = {state.name: state for state in self._read()}
+        lost = {
+            name: replace(state, detail=f"its record cannot be seen in {state.where} now")
+            for name, state in self._states.items()
+            if name not in told and state.where != IN_FOLDER and state.record is not None
+            if self._word(state) == NOT_REACHED
+        }
+        self._states = told | lost
         self._registered |= {state.epoch for state in self._states.values()}
 
     def met(self, epochs: Collection[int]) -> None:

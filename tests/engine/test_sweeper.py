@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 
 from mmctl.core.events import Ended
@@ -358,6 +359,17 @@ async def test_an_engine_that_acknowledges_late_is_waited_for_and_no_longer(stat
     result = await swept_with(world, states)
     assert (result.proven, result.proof) == (True, "acknowledged")
     assert 4000 <= result.took_ms < 4200
+    await world.venue.close()
+
+
+async def test_an_engine_whose_record_a_flushed_redis_lost_has_acknowledged_nothing(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    states = [replace(engine(OLD, acknowledged=()), where="Redis"), replace(engine(OLD + 1), where="Redis")]
+    asyncio.get_running_loop().call_later(0.01, states.clear)
+    result = await swept_with(world, states)
+    assert (result.proven, result.proof) == (True, "waited")
+    assert result.took_ms > 42_000, "its longest interval and the landing time"
+    assert result.not_reached == (f"engine {OLD}: its record cannot be seen in Redis now",)
     await world.venue.close()
 
 
