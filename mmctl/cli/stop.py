@@ -107,8 +107,10 @@ async def _stop_and_tell(
         stopped = await stop_account(venue, target, asked, latch, place, stop_clock())
     finally:
         await venue.close()
-    tell_receipt(stopped, output)
-    await write_down(latch.path.parent, journal_entries(target, asked, stopped))
+    try:
+        tell_receipt(stopped, output)
+    finally:  # whoever cannot read it there, on a full disk, finds it here
+        await write_down(latch.path.parent, journal_entries(target, asked, stopped))
     return exit_code(stopped)
 
 
