@@ -43,6 +43,7 @@ EXAMPLE_CODES = {
     "explain": 2,  # there is no journal
     "journal": 2,
     "doctor": 4,  # no sandbox is running
+    "drill": 0,
 }
 PLACES = {"REST": "http", "WS": "ws", "STREAM": "ws"}
 HEAVY = ("rich", "pydantic", "pydantic_settings", "redis", "hiredis", "aiohttp", "msgspec", "platformdirs", "asyncio")
