@@ -248,7 +248,7 @@ class StopRun:
             venue,
             self.clock,
             Scope(symbols, self.layer),
-            deadline_s=STOP_DEADLINE_S + longest_s + venue.landing_time_s,
+            deadline_s=STOP_DEADLINE_S,
             roll=roll,
         )
         venue.listen(lambda symbol, event: sweeper.on_event(event))

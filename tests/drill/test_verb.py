@@ -33,7 +33,8 @@ def test_one_seed_is_one_trace_whatever_the_hash_seed(tmp_path: Path) -> None:
 
 def test_seeds_beside_each_other_are_told_in_their_order() -> None:
     alone, beside = (
-        json.loads(drill("--seeds", "3", "--rounds", "9", "--output", "json", *more).stdout) for more in ((), ("--jobs", "2"))
+        json.loads(drill("--seeds", "3", "--rounds", "9", "--output", "json", *more).stdout)
+        for more in ((), ("--jobs", "2"))
     )
     assert alone | {"elapsed_ms": 0} == beside | {"elapsed_ms": 0}
 
