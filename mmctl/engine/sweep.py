@@ -99,7 +99,6 @@ class Sweeper:
             self._roll.call()
             proof = self._proof()
             found, whole = await self._look()
-            self._cancel(found)
             empties = empties + 1 if self._is_settled(found, whole=whole) and proof and self._proof() else 0
             left_s = self._deadline_s - self._clock.monotonic()
             if empties >= EMPTY_LISTINGS_NEEDED or left_s <= 0 or self._refused_looks >= REFUSALS_BELIEVED:
@@ -170,14 +169,10 @@ class Sweeper:
 
     async def _look(self) -> tuple[list[tuple[str, Seen]], bool]:
         """Own orders in scope that the venue shows now, and whether that is all of it."""
+        asked = set(self._asked)
         listings, unread = await self._listings()
-        found = [
-            (listing.symbol or seen.symbol, seen)
-            for listing in listings
-            for seen in listing.own
-            if self._scope.covers(seen.client_id)
-        ]
-        self._note_engines({seen.client_id for _, seen in found}, whole=not unread)
+        found = [one for listing in listings for one in self._own_in_scope(listing)]
+        self._note_engines({seen.client_id for _, seen in found}, asked, whole=not unread)
         if len(self.swept.looks) < MOST_LOOKS_KEPT:
             self.swept.looks.append((round(self._elapsed_ms()), None if unread else len(found)))
         self.swept.unread = unread
@@ -188,10 +183,20 @@ class Sweeper:
             found += [(order.symbol, _as_seen(order)) for listing in listings for order in listing.foreign]
         return found, not unread
 
+    async def _list_and_cancel(self, symbol: str | None) -> Listing:
+        """One listing; the cancels of what it shows wait for no other."""
+        listing = await self._venue.open_orders(symbol)
+        foreign = listing.foreign if self._scope.foreign else ()
+        self._cancel([*self._own_in_scope(listing), *((order.symbol, _as_seen(order)) for order in foreign)])
+        return listing
+
+    def _own_in_scope(self, listing: Listing) -> list[tuple[str, Seen]]:
+        return [(listing.symbol or seen.symbol, seen) for seen in listing.own if self._scope.covers(seen.client_id)]
+
     async def _listings(self) -> tuple[list[Listing], str]:
         """The listings of the scope, asked for at once, and why one of them could not be read, if so."""
         left_s = self._deadline_s - self._clock.monotonic()
-        asked = [asyncio.create_task(self._venue.open_orders(symbol)) for symbol in self._scope.symbols or (None,)]
+        asked = [asyncio.create_task(self._list_and_cancel(symbol)) for symbol in self._scope.symbols or (None,)]
         try:
             await asyncio.wait(asked, timeout=max(LEAST_LOOK_S, left_s))
         finally:
@@ -212,10 +217,13 @@ class Sweeper:
         self._refused_looks = self._refused_looks + 1 if hopeless else 0
         return listings, unread
 
-    def _note_engines(self, shown: set[str], *, whole: bool) -> None:
-        """Orders that the first whole look did not show come from an engine that still places, or placed until now."""
+    def _note_engines(self, shown: set[str], asked: set[str], *, whole: bool) -> None:
+        """Orders that the first whole look did not show come from an engine that still places, or placed until now.
+
+        Of those ``asked`` before it, the cancel of each had been sent.
+        """
         self._roll.met(_epochs(shown))
-        late = shown - self._known - self._asked.keys() if self._looked else set()
+        late = shown - self._known - asked if self._looked else set()
         for epoch in _epochs(late):
             (self.swept.late_epochs if self._roll.settled(epoch) else self._late).add(epoch)
         if late and not self._roll.all_settled:

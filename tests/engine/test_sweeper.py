@@ -113,6 +113,25 @@ async def test_one_listing_that_fails_holds_up_no_cancel_of_another_symbol(state
     await world.venue.close()
 
 
+async def test_one_listing_that_takes_long_holds_up_no_cancel_of_another_symbol(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    whole = world.venue.open_orders
+
+    async def open_orders(symbol: str | None) -> object:
+        if symbol == "BTCUSDT":
+            await asyncio.sleep(9)
+        return await whole(symbol)
+
+    world.venue.open_orders = open_orders  # type: ignore[method-assign, assignment]
+    result = await swept(world, Scope(BOTH))
+    first_s = {cancel.symbol: one.at_s for one in reversed(world.venue.sent) for cancel in one.cancels}
+    assert first_s["ETHUSDT"] < 0.1
+    assert first_s["BTCUSDT"] > 9
+    assert len(world.venue.cancels()) == 8, "each once"
+    assert (result.proven, result.late_epochs) == (True, set())
+    await world.venue.close()
+
+
 async def test_a_symbol_is_a_scope(state_dir: Path) -> None:
     world = stopped_world(state_dir)
     result = await swept(world, Scope(("ETHUSDT",)))
