@@ -31,7 +31,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 # The demo is to be the same for everyone.
 unexport MMCTL_PROFILE
 
-.PHONY: help demo test outside lint format bench constraints clean anew
+.PHONY: help demo test drill outside lint format bench constraints clean anew
 .DEFAULT_GOAL := help
 
 help: ## Show these lines
@@ -56,6 +56,9 @@ lint: .venv/.test ## Check format, style and types
 format: .venv/.test ## Mend format and what style can be mended
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+drill: .venv/.run ## Play 200 seeds of the default profile against a hostile venue
+	.venv/bin/mmctl drill --profile profiles/default.toml --seeds 200 --jobs 2
 
 bench: .venv/.test ## Measure; fails where a number is missed
 	@failed=; for script in tests/bench/bench_*.py; do \
