@@ -217,14 +217,18 @@ class FolderPresence:
 
     def _made(self, before: EngineRecord) -> EngineRecord:
         """How all is now."""
+        pairs = self._pairs()
+        held = next((hold.detail for symbol in self._locks if (hold := self.hold(symbol))), "")
+        if not held and pairs and all(pair.held for pair in pairs):
+            held = pairs[0].held
         return replace(
             before,
             written_ms=self._clock.wall_ms(),
             written_s=self._clock.boot_s(),
             beat=before.beat + 1,
-            pairs=self._pairs(),
+            pairs=pairs,
             acknowledged=self._in_force(),
-            held=next((hold.detail for symbol in self._locks if (hold := self.hold(symbol))), ""),
+            held=held,
         )
 
     def _in_force(self) -> tuple[str, ...]:

@@ -20,7 +20,9 @@ def _of(pair: Pair) -> PairRecord:
     # A ladder that left the profile may have orders without their answer yet.
     gone = {order.layer for order in live} - pair.layers.keys()
     others = tuple(LayerRecord(layer, 0.0, "not in the profile", *_counts(layer, live)) for layer in sorted(gone))
-    return PairRecord(pair.spec.name, pair.spec.symbol, (*layers, *others), pair.progress_ms, pair.progress_s)
+    holds = [pair.gate.hold(layer) for layer in pair.layers]
+    held = holds[0].detail if holds[0] is not None and all(holds) else ""
+    return PairRecord(pair.spec.name, pair.spec.symbol, (*layers, *others), pair.progress_ms, pair.progress_s, held)
 
 
 def _layer(state: LayerState, live: Sequence[Order]) -> LayerRecord:

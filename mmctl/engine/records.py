@@ -38,13 +38,17 @@ class LayerRecord:
 
 @dataclass(frozen=True, slots=True)
 class PairRecord:
-    """One pair. ``progress_s`` is when its quoting loop last got on, on the clock that counts suspended time."""
+    """One pair. ``progress_s`` is when its quoting loop last got on, on the clock that counts suspended time.
+
+    ``held`` is why none of its layers may place, empty while one may.
+    """
 
     name: str
     symbol: str
     layers: tuple[LayerRecord, ...]
     progress_ms: int = 0
     progress_s: float = 0.0
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)

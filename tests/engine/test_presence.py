@@ -110,6 +110,23 @@ async def quoting(one: Host) -> AsyncIterator[World]:
     yield one.world
 
 
+async def test_a_record_tells_of_whatever_holds_the_whole_engine(host: MakeHost) -> None:
+    one = host()
+    async with quoting(one) as world:
+        world.journal.fault = "the journal was moved or removed"
+        await asyncio.sleep(1)
+        record = one.state().record
+        assert record is not None
+        assert record.held == world.journal.fault
+        world.journal.fault = ""
+        world.halt(layer=Layer.NEAR)
+        await asyncio.sleep(1)
+        assert [one.state().record.held, one.state().record.pairs[0].held] == ["", ""], "far still may"  # type: ignore[union-attr]
+        world.halt(layer=Layer.FAR)
+        await asyncio.sleep(1)
+        assert "by anna" in one.state().record.held  # type: ignore[union-attr]
+
+
 # The state folder
 
 
