@@ -30,7 +30,10 @@ from mmctl.core.life import CONCLUDED, DoesNotFit, next_state
 from mmctl.core.order import LIVE, CancelState, Order, Side, State, decode_own_id
 
 REMEMBERED_ENDS = 2_000
-"""How many ended orders of each kind are remembered at most, so that late events about them are understood."""
+"""How many orders that ended without a trade are remembered at most, so that late events about them are understood."""
+
+REMEMBERED_TOLD = 500
+"""How many of those that traded, or whose end we only concluded."""
 
 REMEMBERED_BEYOND_LANDING_S = 5.0
 """How long an order that the venue ended without a trade is remembered beyond its landing time. One that
@@ -277,7 +280,7 @@ class Ledger:
             if oldest.changed_at_s >= before_s and len(self._ended) <= REMEMBERED_ENDS:
                 break
             self._ended.popitem(last=False)
-        while len(self._telling) > REMEMBERED_ENDS:
+        while len(self._telling) > REMEMBERED_TOLD:
             self._telling.popitem(last=False)
 
 

@@ -67,7 +67,7 @@ class Engine:
         self._guards: list[asyncio.Task[None]] = []
         self._due_by_s: dict[Pair, float] = {}
         """The monotonic time by which each pair that still takes turns must have begun its next one."""
-        self.lateness_s: deque[float] = deque(maxlen=20_000)
+        self.lateness_s: deque[float] = deque(maxlen=5_000)
         """How late each of the newest turns began, in seconds."""
 
     def views(self) -> list[PairView]:

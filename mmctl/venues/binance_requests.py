@@ -20,19 +20,26 @@ from mmctl.wire.binance_limits import Ticket
 if TYPE_CHECKING:
     from mmctl.wire.binance_user import OrderTold
 
-REMEMBERED = 5_000
+REMEMBERED = 2_000
 """Orders of which is remembered what was told: minutes of them at the venue's own limits, where late and repeated news
 come within seconds. The ledger does not count twice what comes later."""
+
+REMEMBERED_NUMBERS = 5_000
+"""Orders whose number at the venue is remembered: whose a trade is must else be asked for."""
 
 _V = TypeVar("_V")
 
 
 class Memory(OrderedDict[str, _V]):
-    """A dictionary that forgets the oldest beyond ``REMEMBERED``."""
+    """A dictionary that forgets the oldest beyond the newest ``most``."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        super().__init__()
+        self._most = most
 
     def __setitem__(self, key: str, value: _V) -> None:
         super().__setitem__(key, value)
-        if len(self) > REMEMBERED:
+        if len(self) > self._most:
             self.popitem(last=False)
 
 
@@ -72,9 +79,9 @@ class Requests:
         self._open: dict[tuple[Request, str], Pending] = {}
         self._ended: Memory[bool] = Memory()
         self._accepted: Memory[bool] = Memory()
-        self.order_ids: Memory[str] = Memory()
+        self.order_ids: Memory[str] = Memory(REMEMBERED_NUMBERS)
         """The venue's number of an order by its client id."""
-        self.client_ids: Memory[str] = Memory()
+        self.client_ids: Memory[str] = Memory(REMEMBERED_NUMBERS)
         """The client id by the venue's number, foreign orders' too."""
 
     def add(self, request: Request, order: NewOrder | CancelOrder) -> Pending:

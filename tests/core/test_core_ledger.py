@@ -19,7 +19,7 @@ from mmctl.core.events import (
     Seen,
     Unsettled,
 )
-from mmctl.core.ledger import REMEMBERED_BEYOND_LANDING_S, REMEMBERED_ENDS, Ledger
+from mmctl.core.ledger import REMEMBERED_BEYOND_LANDING_S, REMEMBERED_ENDS, REMEMBERED_TOLD, Ledger
 from mmctl.core.life import TRANSITIONS
 from mmctl.core.order import ENDS, CancelState, Layer, Order, Side, State
 
@@ -528,12 +528,15 @@ def test_an_own_id_that_is_unheard_of_and_over_needs_no_asking(event: OrderEvent
     assert Ledger(BTC, LANDING_S).apply(event, 1) is None
 
 
-def test_the_memory_of_ends_is_bounded() -> None:
+@pytest.mark.parametrize(
+    ("state", "filled", "most"), [(State.CANCELLED, 0, REMEMBERED_ENDS), (State.FILLED, 1, REMEMBERED_TOLD)]
+)
+def test_the_memory_of_ends_is_bounded(state: State, filled: int, most: int) -> None:
     ledger = Ledger(BTC, LANDING_S)
-    for n in range(REMEMBERED_ENDS + 10):
+    for n in range(most + 10):
         client_id = own_id(n)
         ledger.sent(Order(client_id, Layer.NEAR, Side.BUY, 1, 1, signed_at_s=0.0), 0.0)
-        ledger.apply(Rejected(client_id, "x", "x"), 0.0)
+        ledger.apply(Ended(client_id, str(n), state, lots(filled)), 0.0)
     assert ledger.find(own_id(9)) is None
     assert ledger.find(own_id(10)) is not None
     assert not ledger.live()
