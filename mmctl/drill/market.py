@@ -26,6 +26,9 @@ LEAST_LEVELS = 12
 VENUE_LEVELS = 3
 """Levels a side that the other traders have at a venue whose book is not followed: enough to be met."""
 
+FLICKERS = 1009
+"""Sizes that the deepest level of a market that stands still goes through."""
+
 FRESH_MS = 100
 """Books are stamped to a tenth of a second."""
 
@@ -55,10 +58,11 @@ class Reference:
     def move(self, steps: int) -> None:
         """So many tenths of a second of market go by at once; held still, only the deepest level's size changes."""
         if self.still:
-            self._flicker ^= 1
+            # Never the same as a few seconds ago, whenever it is read.
+            self._flicker = (self._flicker + 1) % FLICKERS
             last = self.book.bids[-1]
-            delta = self._lot if self._flicker else -self._lot
-            bids = (*self.book.bids[:-1], Level(last.price, max(self._lot, last.qty + delta)))
+            more = self._lot if self._flicker else -self._lot * (FLICKERS - 1)
+            bids = (*self.book.bids[:-1], Level(last.price, max(self._lot, last.qty + more)))
             self.book = replace(self.book, bids=bids)
             return
         self._at += steps

@@ -6,7 +6,9 @@ Each is a task of its own, so that a round that waits for its venue delays none 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from mmctl.core.order import Order
 from mmctl.engine.cycle import ANSWER_GRACE_S, observe
 from mmctl.engine.pair import LayerState, Pair
 from mmctl.errors import FeedError
@@ -25,7 +27,33 @@ LEAST_SLEEP_S = 0.001
 """What is left of a time may be less than the loop's clock can tell."""
 
 CANCEL_AGAIN_S = 1.0
-"""How soon a guard repeats a cancel that got no definite answer."""
+"""How soon a guard repeats a cancel that got no definite answer, or was refused again and again."""
+
+FORGOTTEN_AFTER_S = 5.0
+"""An order that was not cancelled for so long begins with a short pause again."""
+
+
+class _Pace:
+    """Which orders a guard may cancel now: each at once, and again after a pause that grows with every time.
+
+    A venue that refuses cancels (its clock is another, its budget is used up) must not be asked ten times a second
+    for long: that would use up what the next cancel needs.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[str, tuple[float, float]] = {}
+        """When each was asked for, and the pause after that."""
+
+    def due(self, orders: Sequence[Order], now_s: float) -> list[Order]:
+        asked = {one: last for one, last in self._asked.items() if now_s - last[0] < FORGOTTEN_AFTER_S}
+        due = []
+        for order in orders:
+            at_s, pause_s = asked.get(order.client_id, (-FORGOTTEN_AFTER_S, 0.0))
+            if now_s - at_s >= pause_s:
+                asked[order.client_id] = now_s, min(CANCEL_AGAIN_S, max(POLL_S / 2, 2 * pause_s))
+                due.append(order)
+        self._asked = asked
+        return due
 
 
 async def watch_book(pair: Pair) -> None:
@@ -33,7 +61,7 @@ async def watch_book(pair: Pair) -> None:
 
     It never waits for the feed: ``read_ahead`` does that.
     """
-    again_s = dict.fromkeys(pair.layers, 0.0)
+    pace, again_s = _Pace(), dict.fromkeys(pair.layers, 0.0)
     while True:
         watched = _watched(pair)
         if not watched:
@@ -50,7 +78,7 @@ async def watch_book(pair: Pair) -> None:
                 sleep_s = min(sleep_s, left_s)
                 continue
             sleep_s = min(sleep_s, POLL_S)  # some may have no answer to their placement yet, or to their cancel
-            if orders := pair.cancellable(layer, again=now_s >= again_s[layer]):
+            if orders := pace.due(pair.cancellable(layer, again=now_s >= again_s[layer]), now_s):
                 again_s[layer] = now_s + CANCEL_AGAIN_S
                 _tell_stale(pair, state, len(orders))
                 pair.cancel(orders, "stale_book")
@@ -122,7 +150,7 @@ async def watch_halts(pair: Pair) -> None:
 
     It sees a wall clock that was set, too, and wakes the stale guard.
     """
-    again_s = dict.fromkeys(pair.layers, 0.0)
+    pace, again_s = _Pace(), dict.fromkeys(pair.layers, 0.0)
     wall_ahead_ms = pair.clock.wall_ms() - pair.clock.monotonic() * 1000
     while True:
         await pair.clock.sleep(POLL_S)
@@ -136,7 +164,7 @@ async def watch_halts(pair: Pair) -> None:
             hold = pair.gate.hold(layer)
             if hold is None or not hold.halted:
                 pair.over(f"halted {layer}")
-            elif orders := pair.cancellable(layer, again=now_s >= again_s[layer]):
+            elif orders := pace.due(pair.cancellable(layer, again=now_s >= again_s[layer]), now_s):
                 again_s[layer] = now_s + CANCEL_AGAIN_S
                 state.status = f"{hold.reason}: {hold.detail}"
                 pair.trouble(f"halted {layer}", hold.detail, f"cancelling {len(orders)} {layer} orders", kind="halted")

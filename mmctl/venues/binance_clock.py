@@ -50,7 +50,10 @@ class BinanceTimes:
 
 
 class ServerClock:
-    """The venue's time. Before the first measurement it is what the wall clock showed when it was first asked for."""
+    """The venue's time. Before the first measurement it is what the wall clock showed when it was first asked for.
+
+    It goes by the monotonic clock that counts suspended time: the venue's goes on meanwhile.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -94,7 +97,7 @@ class ServerClock:
             self.round_trip_ms, self._ahead_ms = round_trip_ms, ahead_ms
 
     def _monotonic_ms(self) -> int:
-        return round(self._clock.monotonic() * 1000)
+        return round(self._clock.boot_s() * 1000)
 
     def _wall_ahead_now_ms(self) -> int:
         return self._clock.wall_ms() - self._monotonic_ms()

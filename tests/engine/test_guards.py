@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mmctl.core.book import Book
+from mmctl.core.events import CancelRefused
 from mmctl.core.freshness import BookAge
-from mmctl.core.order import CancelState, Layer, Side, State
+from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder, Side, State
 from mmctl.core.report import Faulted, RoundDone, Skipped
 from mmctl.engine.guard import POLL_S
 from mmctl.errors import FeedUnreachable, NoBook
@@ -22,6 +23,7 @@ from .world import (
     VIRTUAL,
     D,
     FakeFeed,
+    Sent,
     World,
     both,
     far,
@@ -366,3 +368,24 @@ async def test_a_wall_clock_that_is_set_forward_makes_books_old_at_once(state_di
         cancels = world.venue.cancels(set_s)
         assert len(cancels) == 6
         assert max(at_s for at_s, _ in cancels) <= set_s + SLACK_S + 1e-6
+
+
+async def test_cancels_that_the_venue_refuses_are_not_repeated_ten_times_a_second(state_dir: Path) -> None:
+    async with quoting(state_dir) as world:
+        await until(lambda: len(world.venue.own()) == 6, 5)
+        whole = world.venue.submit
+
+        def refusing(places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
+            world.venue.sent.append(Sent(now_s(), tuple(places), tuple(cancels)))
+            for cancel in cancels:
+                refused = CancelRefused(cancel.client_id, False, "outside of the recvWindow")
+                asyncio.get_running_loop().call_later(0.01, world.desk._on_event, cancel.symbol, refused)
+
+        world.venue.submit = refusing  # type: ignore[method-assign]
+        world.fake.silent(BTC)
+        began_s = now_s()
+        await asyncio.sleep(8)
+        world.venue.submit = whole  # type: ignore[method-assign]
+        asked = world.venue.cancels(began_s)
+        assert asked
+        assert len(asked) <= 6 * 10

@@ -141,3 +141,12 @@ async def test_what_is_read_before_the_first_placement_leaves_room_for_cancels()
 def _order() -> NewOrder:
 
     return NewOrder("BTCUSDT", "N0B000000000000001XX", Side.BUY, Decimal(1), Decimal(1), TimeInForce.GTX)
+
+
+async def test_the_venues_time_goes_on_while_the_machine_is_suspended() -> None:
+    clock = Suspendable()
+    server = ServerClock(clock)
+    before_ms = server.now_ms()
+    clock.suspended_s += 4
+    assert server.now_ms() - before_ms == 4000
+    assert server.stepped_ms() == 0, "nobody set a clock"
