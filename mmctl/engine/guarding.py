@@ -49,6 +49,11 @@ class _Watched:
     trouble: Trouble | None = None
     since_s: float = 0.0
     handled: bool = False
+    beat: int = 0
+    beat_s: float = 0.0
+    progress_ms: int = 0
+    progress_s: float = 0.0
+    """When its record, and the slowest of its pairs in it, was last seen to be newer than before."""
 
 
 @dataclass(slots=True)
@@ -120,9 +125,10 @@ class Watch:
         fresh = state.name not in self._watched
         watched = self._watched.setdefault(state.name, _Watched(state, since_s=now_s))
         before, watched.state = watched.trouble, state
-        watched.trouble = self._trouble(state)
+        _note_beat(watched, now_s)
+        watched.trouble = self._trouble(watched)
         if watched.trouble is not None and before is None:
-            watched.since_s = now_s - (_silence_s(state) if watched.trouble is Trouble.SILENT else 0.0)
+            watched.since_s = now_s - (self._silence_s(watched) if watched.trouble is Trouble.SILENT else 0.0)
         if watched.trouble is None:
             watched.handled = False
             if fresh or before is not None:
@@ -132,12 +138,19 @@ class Watch:
             return []
         return [Finding(watched.trouble, state, self._quiet_s(watched), state.detail)]
 
-    def _trouble(self, state: EngineState) -> Trouble | None:
+    def _trouble(self, watched: _Watched) -> Trouble | None:
+        state = watched.state
         if state.life is Life.DEAD:
             return Trouble.DEAD
         if state.record is None or state.age_s is None:
             return Trouble.UNKNOWN
-        return Trouble.SILENT if _silence_s(state) > self.after_s else None
+        return Trouble.SILENT if self._silence_s(watched) > self.after_s else None
+
+    def _silence_s(self, watched: _Watched) -> float:
+        """How long it has not said that it gets on. Of another host's wall clock this guard's own may differ."""
+        if watched.state.where == self.where:
+            return self.clock.boot_s() - min(watched.beat_s, watched.progress_s)
+        return max(watched.state.age_s or 0.0, watched.state.progress_age_s or 0.0)
 
     def _is_due(self, watched: _Watched) -> bool:
         if watched.trouble is None or watched.handled or self._is_redis_itself(watched.state):
@@ -165,6 +178,12 @@ class Watch:
         return {pair.symbol for pair in dead.record.pairs} <= taken
 
 
-def _silence_s(state: EngineState) -> float:
-    """How long it has not said that it gets on."""
-    return max(state.age_s or 0.0, state.progress_age_s or 0.0)
+def _note_beat(watched: _Watched, now_s: float) -> None:
+    record = watched.state.record
+    if record is None:
+        return
+    progress_ms = min((pair.progress_ms for pair in record.pairs), default=0)
+    if record.beat != watched.beat:
+        watched.beat, watched.beat_s = record.beat, now_s
+    if progress_ms != watched.progress_ms or not watched.progress_s:
+        watched.progress_ms, watched.progress_s = progress_ms, now_s

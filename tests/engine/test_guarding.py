@@ -63,7 +63,16 @@ class Guarded:
         for number in range(round(2 * for_s)):
             self.clock.now_s += 0.5
             shown = [_older(state, 0.5 * (number + 1)) for state in states] if aging else list(states)
-            self.told += [str(finding.kind) for finding in self.watch.look(shown)]
+            self.told += [str(finding.kind) for finding in self.watch.look(list(map(self._beating, shown)))]
+
+    def _beating(self, state: EngineState) -> EngineState:
+        """An engine in Redis that gets on, by its own wall clock, which may be any."""
+        record = state.record
+        if record is None or state.where != REDIS or state.detail == "hangs":
+            return state
+        now_ms = round(1000 * self.clock.now_s)
+        pairs = tuple(replace(pair, progress_ms=now_ms) for pair in record.pairs)
+        return replace(state, record=replace(record, beat=now_ms, pairs=pairs))
 
 
 def _older(state: EngineState, by_s: float) -> EngineState:
@@ -156,6 +165,20 @@ def test_a_redis_that_is_away_hides_only_engines_that_were_seen_there() -> None:
     assert [one.name for one in alarm.engines] == ["engine 1"]
     guarded.look(1, engine(where=REDIS))
     assert guarded.told[3:] == ["well", "well"]
+
+
+@pytest.mark.parametrize("ahead_s", [-3600.0, 0.0, 3600.0])
+def test_the_wall_clock_of_another_host_says_nothing(ahead_s: float) -> None:
+    there = replace(engine(quiet_s=max(0.0, -ahead_s), where=REDIS), age_s=max(0.0, -ahead_s))
+    guarded = Guarded(there, where=REDIS)
+    assert (guarded.told, guarded.watch.alarm()) == (["watching"], None)
+    hangs = replace(guarded._beating(there), detail="hangs")
+    guarded.look(9, hangs)
+    assert guarded.watch.alarm() is None
+    guarded.look(2, hangs)
+    assert guarded.watch.alarm() is not None
+    guarded.look(1, there)
+    assert guarded.told == ["watching", "silent", "well"]
 
 
 @pytest.mark.parametrize("state", [engine(quiet_s=500.0), engine(life=Life.DEAD), RUBBISH], ids=lambda one: one.life)
