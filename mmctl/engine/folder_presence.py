@@ -162,15 +162,16 @@ class FolderPresence:
 
     async def end(self, *, clean: bool = True) -> None:
         settled = self._record is None or replace(self._record, pairs=self._pairs()).unanswered() == 0
+        keep = not (settled and clean)
         if self._elsewhere is not None and self._record is not None:
             with suppress(SharedUnreadable, TimeoutError):  # the lease runs out by itself
                 async with asyncio.timeout(END_WITHIN_S):
-                    await self._elsewhere.end(self._record, settled=settled)
+                    await self._elsewhere.end(self._record, settled=settled, keep=keep)
         if self._writing is not None:
             with suppress(TimeoutError):  # a disk that hangs; the file lets nothing more of this engine in
                 async with asyncio.timeout(END_WITHIN_S):
                     await asyncio.gather(self._writing, return_exceptions=True)
-        self._close(keep=not (settled and clean))
+        self._close(keep=keep)
 
     def abandon(self) -> None:
         """What the end of the process does to it, and no more: for a simulation of ``kill -9``."""

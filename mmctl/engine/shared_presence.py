@@ -115,12 +115,15 @@ class SharedPresence:
                 await self._clock.sleep(LISTEN_AGAIN_S)
             self._wake.set()
 
-    async def end(self, record: EngineRecord, *, settled: bool) -> None:
-        """Release the leases; the record stays unless all is ``settled``. Raises ``SharedUnreadable``."""
+    async def end(self, record: EngineRecord, *, settled: bool, keep: bool) -> None:
+        """Release the leases, ``settled`` or not, and ``keep`` the record for whoever watches, or take it away.
+
+        Raises ``SharedUnreadable``.
+        """
         leases, self._leases = list(self._leases.values()), {}
         for lease in leases:
             await lease.release(settled=settled)
-        await self._shared.put(record.venue, record.account, record.epoch, None if settled else encoded(record))
+        await self._shared.put(record.venue, record.account, record.epoch, encoded(record) if keep else None)
 
     def abandon(self) -> None:
         """Nothing more is heard of it."""

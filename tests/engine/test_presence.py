@@ -153,7 +153,8 @@ async def test_an_engine_says_how_it_is(host: MakeHost) -> None:
 
 async def test_an_engine_that_could_not_stop_leaves_its_record(host: MakeHost) -> None:
     """Own orders rest that were to go, and whoever watches has to see that nobody minds them."""
-    one = host()
+    server = FakeServer()
+    one = host(server=server)
     async with quoting(one) as world:
         world.venue.submit = lambda places, cancels: None  # type: ignore[method-assign]
         stopping = asyncio.create_task(world.stop(deadline_s=30.0))
@@ -163,6 +164,7 @@ async def test_an_engine_that_could_not_stop_leaves_its_record(host: MakeHost) -
         assert swept is not None
         assert not swept.proven
         assert one.state().life is Life.DEAD
+    assert server.records, "there too"
     await world.venue.close()
 
 
