@@ -184,7 +184,7 @@ def _levels(source: Book) -> Iterator[str]:
 def _stopped(result: Stopped) -> Iterator[str]:
     where = f"{result.venue} account {result.account} {result.scope} of {','.join(result.pairs)}"
     yield (
-        f"{where}: cancelled {len(result.cancelled)} in {seconds(result.took_ms)},"
+        f"{where}: cancelled {_cancelled(result)} in {seconds(result.took_ms)},"
         f" halt {result.halt}, proof {result.proof}"
     )
     if result.remaining is None:
@@ -199,6 +199,12 @@ def _stopped(result: Stopped) -> Iterator[str]:
     for engine in result.engines:
         yield f"{clean(engine.name)}: {engine.state.replace('_', ' ')}"
     yield f"halts in force: {'; '.join(map(clean, result.halts)) or 'none'}"
+
+
+def _cancelled(result: Stopped) -> str:
+    """How many this stop cancelled: of those that went before it saw them it knows only who takes them."""
+    took = any(engine.state == "acknowledged" for engine in result.engines)
+    return f"{len(result.cancelled)}" + (" here (engines that acknowledge cancel their own)" if took else "")
 
 
 def _positions(position: dict[str, Decimal] | None) -> Iterator[str]:

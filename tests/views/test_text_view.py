@@ -76,8 +76,9 @@ BTC-USDT:
 ! refuse near buy  level 3: min_amount (4.9 is under 5 USDT)
 Plan: 1 to place, 1 to cancel, 1 to keep."""
 
+HERE = " here (engines that acknowledge cancel their own)"
 STOPPED_TEXT = f"""\
-binance account main near of BTC-USDT: cancelled 1 in 0.3s, halt set, proof acknowledged
+binance account main near of BTC-USDT: cancelled 1{HERE} in 0.3s, halt set, proof acknowledged
 remaining own orders 1
   BTC-USDT far  buy  61537.64 0.50000 of 0.50000 open {BID_ID}
 far orders left 1, foreign orders left 0
