@@ -65,6 +65,8 @@ class Engine:
         self._clock = clock
         self._started_s = clock.monotonic()
         self._guards: list[asyncio.Task[None]] = []
+        self._done: list[Pair] = []
+        """The pairs that have taken all their turns while others still take theirs."""
         self._due_by_s: dict[Pair, float] = {}
         """The monotonic time by which each pair that still takes turns must have begun its next one."""
         self.lateness_s: deque[float] = deque(maxlen=5_000)
@@ -122,9 +124,9 @@ class Engine:
             if pair.spec.limits is not None:
                 self._guard(pair, "basis guard", partial(watch_basis, pair), start_in_s=number * STAGGER_S)
         try:
-            async with self._getting_on():
+            async with self._getting_on(self.pairs):
                 await asyncio.gather(*(desk.presence.ready() for desk in self._desks))
-            async with asyncio.timeout(limits.for_s), asyncio.TaskGroup() as quoting:
+            async with asyncio.timeout(limits.for_s), self._getting_on(self._done), asyncio.TaskGroup() as quoting:
                 for number, pair in enumerate(self.pairs):
                     quoting.create_task(self._quote(pair, number * STAGGER_S, limits.rounds))
         except TimeoutError:
@@ -142,7 +144,7 @@ class Engine:
         try:
             if not leave_orders:
                 sweeps = (self._sweep(desk, deadline_s) for desk in self._desks)
-                async with self._getting_on():
+                async with self._getting_on(self.pairs):
                     told = await asyncio.gather(*sweeps, return_exceptions=True)
                 results = dict(zip(self._desks, told, strict=True))
                 swept = {desk: one for desk, one in results.items() if isinstance(one, Swept)}
@@ -161,12 +163,12 @@ class Engine:
             await asyncio.gather(*(desk.presence.end(clean=leave_orders or desk in gone) for desk in desks))
 
     @asynccontextmanager
-    async def _getting_on(self) -> AsyncIterator[None]:
-        """Others see that the engine gets on while it waits, or stops, within a time that is bounded otherwise."""
+    async def _getting_on(self, pairs: Sequence[Pair]) -> AsyncIterator[None]:
+        """Others see that ``pairs`` get on while they wait, are done, or stop, for a time that is bounded otherwise."""
 
         async def show() -> None:
             while True:
-                for pair in self.pairs:
+                for pair in pairs:
                     pair.got_on()
                 await self._clock.sleep(PROGRESS_EVERY_S)
 
@@ -244,6 +246,7 @@ class Engine:
             enough = rounds is not None and pair.layers[counted].turns >= rounds
             if enough and (layer is counted or due_s[layer] > now_s):
                 self._due_by_s.pop(pair, None)
+                self._done.append(pair)
                 return
             self._due_by_s[pair] = max(now_s, due_s[layer]) + patience_s
             await self._wait_until(pair, due_s[layer])

@@ -16,6 +16,7 @@ from mmctl.core.report import Faulted, Skipped
 from mmctl.engine.everywhere import resume_everywhere, set_everywhere
 from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.loop import Limits
 from mmctl.engine.registered import EngineState, Life, engines
 from mmctl.errors import PairHeld
 from mmctl.ports import HaltScope
@@ -193,6 +194,17 @@ async def test_an_engine_that_hangs_shows_it_and_still_acknowledges(host: MakeHo
         await asyncio.sleep(0.15)
         assert one.state().acknowledged([halt.uid])
         await one.kill()
+
+
+async def test_a_pair_that_has_done_its_rounds_is_not_silent_while_another_goes_on(host: MakeHost) -> None:
+    quick, slow = pair_spec("BTC", near(interval_s=0.5)), pair_spec("ETH", near(interval_s=10.0))
+    one = host(specs=(quick, slow))
+    await prepare(one.world)
+    running = one.world.start(Limits(rounds=3))
+    await asyncio.sleep(15)
+    assert not running.done()
+    assert (one.state().progress_age_s or 9.9) < 1.3
+    await running
 
 
 async def test_a_second_engine_for_the_pair_is_refused_and_hurts_nobody(host: MakeHost) -> None:
