@@ -6,6 +6,7 @@ It goes on whatever happens: a venue or a Redis that is away is tried again, and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -63,6 +64,10 @@ class Guard:
         self._registry = Registry(latch.path.parent, account.venue, account.name, self._clock, place.where)
         self._watch = Watch(self._clock, asked.after_s, place.where)
         self._waiting_told = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._acted_on: set[str] = set()
+        self._wider = asyncio.Event()
+        """More engines are in trouble than those that are acted on."""
         self.acting = ""
         self.looked_s = 0.0
 
@@ -104,31 +109,43 @@ class Guard:
             await self._registry.read(self._place.get)
             while True:
                 try:
-                    await self._look()
+                    self._look()
                 except Exception as error:  # noqa: BLE001 - saves the guard: a fault of ours must not end the watching
                     self._tell.line(self.target, "fault", f"{type(error).__name__}: {error}; watching goes on")
                 await self._clock.sleep(LOOK_EVERY_S)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            tasks = [task for task in (reading, self._stopping) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def is_late(self) -> bool:
-        """Whether this guard itself does not get on: a stop that is under way counts as getting on."""
-        return not self.acting and self._clock.monotonic() - self.looked_s > LATE_S
+        """Whether this guard itself does not get on."""
+        return self._clock.monotonic() - self.looked_s > LATE_S
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
+        """Tell what is new, and see to it that somebody acts on what is wrong, while the looking goes on."""
         for finding in self._watch.look(self._registry.now()):
             self._tell.finding(self.target, finding, self._watch.after_s)
         if not self._watch.engines and not self._waiting_told:
             self._tell.line(self.target, "waiting", "no engine yet")
         self._waiting_told = not self._watch.engines
-        alarm = self._watch.alarm()
-        if alarm is not None:
-            await self._act(alarm)
         self.looked_s = self._clock.monotonic()
+        alarm, stopping = self._watch.alarm(), self._stopping
+        if stopping is not None and stopping.done():
+            self.acting, self._stopping = "", None
+            stopping.result()
+        if alarm is None:
+            return
+        if self._stopping is None:
+            self._acted_on = _names(alarm)
+            self._wider.clear()
+            self._stopping = asyncio.create_task(self._act(alarm))
+        elif _names(alarm) - self._acted_on:
+            self._wider.set()
 
     async def _act(self, alarm: Alarm) -> None:
-        """Halt and stop until that is proven, however often it takes; what is looked at meanwhile only gets worse."""
+        """Halt and stop until that is proven, however often it takes, or until more engines are to be acted on."""
         account = self.target.account
         symbols = self.target.symbols if alarm.symbols is None else alarm.symbols
         target = replace(self.target, symbols=symbols)
@@ -142,7 +159,8 @@ class Guard:
         pause_s = FIRST_PAUSE_S
         while not await self._stop_once(target, asked, halting):
             self._tell.line(target, "not_proven", f"stopping again in {pause_s:g} s")
-            await self._clock.sleep(pause_s)
+            if await self._is_wider(pause_s):
+                return
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
         self._tell.line(target, "proven", "halted until `mmctl resume`; watching goes on")
         self._watch.handled(alarm)
@@ -150,7 +168,13 @@ class Guard:
             if engine.life is Life.DEAD and engine.epoch is not None:
                 # All that it left is gone: whoever looks at its record later would only stop once more.
                 remove(record_path(self._latch.path.parent, account.venue, account.name, engine.epoch))
-        self.acting = ""
+
+    async def _is_wider(self, within_s: float) -> bool:
+        """Wait, and no longer than until more engines are in trouble: whether that is so."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._wider.wait()
+        return self._wider.is_set()
 
     async def _stop_once(self, target: Target, asked: StopAsked, halting: Halting) -> bool:
         """Stop the account once; whether all is proven."""
@@ -166,6 +190,10 @@ class Guard:
         self._tell.receipt(stopped)
         await write_down(self._latch.path.parent, journal_entries(target, asked, stopped))
         return stopped.proven
+
+
+def _names(alarm: Alarm) -> set[str]:
+    return {engine.name for engine in alarm.engines}
 
 
 async def guard(asked: GuardAsked, output: Output) -> int:

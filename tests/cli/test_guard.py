@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,6 +16,12 @@ from typing import Any
 
 import pytest
 
+from mmctl.cli.guard_tell import Teller
+from mmctl.cli.guarding import Guard, GuardAsked
+from mmctl.cli.halting import Halting
+from mmctl.cli.options import Output
+from mmctl.cli.shared_place import SharedPlace
+from mmctl.cli.stop_targets import ScopeAsked, StopAsked, Target, targets
 from mmctl.core.order import Layer
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.record_file import RecordFile
@@ -231,3 +238,34 @@ def test_a_guard_that_could_halt_or_see_nothing_says_so_and_ends(
 def test_a_guard_needs_a_time(call: Caller, exchange: Exchange, tmp_path: Path, after: str) -> None:
     done = call("guard", "--profile", profile(tmp_path), "--after", after)
     assert (done.code, "--after" in done.err) == (2, True)
+
+
+async def test_an_engine_that_hangs_while_another_is_stopped_in_vain_is_stopped_too(
+    exchange: Exchange, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (target,) = targets(ScopeAsked((), profile(tmp_path), None, None, False)).targets
+    asked = GuardAsked(ScopeAsked((), None, None, None, False), 1.0)
+    guard = Guard(target, asked, FileHaltLatch(folder), SharedPlace(None), Teller(Output.JSON))
+    stopped: list[tuple[str, ...] | None] = []
+
+    async def in_vain(target: Target, asked: StopAsked, halting: Halting) -> bool:
+        stopped.append(target.symbols)
+        return False
+
+    monkeypatch.setattr(guard, "_stop_once", in_vain)
+    other = replace(short(record(8)).pairs[0], symbol="ETHUSDT")
+    with alive(folder), alive(folder, epoch=8) as well:
+        watching = asyncio.create_task(guard.run())
+        for _ in range(25):
+            fresh = record(8)
+            pair = replace(other, progress_ms=fresh.written_ms, progress_s=fresh.written_s)
+            well.write(replace(fresh, pairs=(pair,)))
+            await asyncio.sleep(0.1)
+        assert set(stopped) == {("BTCUSDT",)}
+        for _ in range(60):
+            await asyncio.sleep(0.1)
+            if stopped[-1] != ("BTCUSDT",):
+                break
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert stopped[-1] is None, "nobody is well any more: all of the account"
