@@ -92,8 +92,11 @@ READY_WITHIN_S = 40.0
 """How long a run may take from its start to its first round: a request that was lost is waited for."""
 
 CONVERGED_WITHIN_S = 60.0
-MOMENTS = ("starting", "ready", "quoting", "stopping")
-WEIGHTS = (20, 15, 45, 20)
+MOMENTS = {"starting": 1.6, "ready": 0.15, "quoting": 1.2, "moving": 0.4, "stopping": 0.5}
+"""When a kill comes, and how many seconds after that at most. ``moving``: the market has just jumped, so that whole
+ladders are being replaced."""
+
+WEIGHTS = (20, 15, 20, 30, 20)
 
 
 class Bench:
@@ -151,14 +154,17 @@ class Bench:
         await self.beside.set_faults(**(trouble | begun))
         life = await self.run()
         if moment == "starting":
-            await asyncio.sleep(self.dice.uniform(0.1, 1.6))
+            await asyncio.sleep(self.dice.uniform(0.1, MOMENTS[moment]))
         else:
             event = "start" if moment == "ready" else "round"
             ready = await life.until(event, READY_WITHIN_S)
             self.tally.check(ready, f"no {event} within {READY_WITHIN_S:g} s: {life.told[-3:]}, {self.last_error()}")
             self.tally.ready_s.append(time.monotonic() - began_s)
             await self.beside.set_faults(**trouble)
-            await asyncio.sleep(self.dice.uniform(0, {"ready": 0.15, "quoting": 1.2, "stopping": 0.5}[moment]))
+            if moment == "moving":
+                for symbol in PAIRS.values():
+                    await self.beside.control("/market/move", {"symbol": symbol, "bps": self.dice.uniform(-15, 15)})
+            await asyncio.sleep(self.dice.uniform(0, MOMENTS[moment]))
             if moment == "stopping" and life.process.returncode is None:
                 life.process.send_signal(signal.SIGTERM)
                 await asyncio.sleep(self.dice.uniform(0, 0.25))
@@ -256,7 +262,7 @@ async def run(moments: int, seed: int) -> bool:
             bench = Bench(beside, Path(folder), seed)
             taking = asyncio.create_task(bench.takers())
             for number in range(moments):
-                moment = bench.dice.choices(MOMENTS, WEIGHTS)[0]
+                moment = bench.dice.choices(list(MOMENTS), WEIGHTS)[0]
                 await bench.live_and_die(moment, faulty=bool(number // BLOCK % 2))
                 if taking.done():
                     await taking
