@@ -180,12 +180,12 @@ class _Seed:
 
         def calm() -> bool:
             run = self.engine
-            if run is None or not run.up or run.process.suspended or not self.watch.is_settled(run):
+            if run is None or not run.up or run.process.suspended or not self.watch.is_well(run):
                 seen.clear()
                 return False
             if not seen:
                 seen.update({key: run.rounds.get(key, 0) + CALM_ROUNDS for key in _layers(run)})
-            return all(run.rounds.get(key, 0) >= much for key, much in seen.items())
+            return all(run.rounds.get(key, 0) >= much for key, much in seen.items()) and self.watch.is_idle(run)
 
         came = self._look_until(CALM_AT_MOST_S + 4 * self._longest_s, calm)
         if self.watch.broken is not None or self.engine is None:

@@ -330,11 +330,19 @@ class Watch:
 
     # In calm
 
-    def is_settled(self, run: EngineRun) -> bool:
-        """Nothing is on its way, and nothing waits."""
+    def is_idle(self, run: EngineRun) -> bool:
+        """Nothing is on its way."""
+        return not any(
+            one.state is not State.OPEN or one.cancel is not CancelState.NONE
+            for pair in run.pairs.values()
+            for one in pair.ledger.live()
+        )
+
+    def is_well(self, run: EngineRun) -> bool:
+        """Nothing is unknown, nothing is held, and nobody backs off."""
         now_s = run.process.time_s
         for pair in run.pairs.values():
-            if any(one.state is not State.OPEN or one.cancel is not CancelState.NONE for one in pair.ledger.live()):
+            if any(one.state is State.UNKNOWN or one.cancel is CancelState.UNKNOWN for one in pair.ledger.live()):
                 return False
             if pair.strangers or any(state.backoff_until_s > now_s for state in pair.layers.values()):
                 return False

@@ -47,6 +47,7 @@ class FileHaltLatch:
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE_NAME
+        self._name = os.fspath(self.path)
         self._signature: tuple[int, int, int] | None = None
         self._records = _Records({}, frozenset(), 0, ())
         self._seen: dict[int, Halt] = {}
@@ -141,7 +142,7 @@ class FileHaltLatch:
     def _read(self) -> _Records:
         """The records, parsed again only where the file has changed."""
         try:
-            status = os.stat(self.path)
+            status = os.stat(self._name)
             signature = (status.st_ino, status.st_size, status.st_mtime_ns)
             if signature == self._signature:
                 return self._records
