@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from mmctl.core.order import MAX_EPOCH
-from mmctl.engine.lock import locked
+from mmctl.engine.lock import locked, mend
 from mmctl.errors import StateUnreadable
 
 
@@ -36,6 +36,6 @@ def next_epoch(state_dir: Path, venue: str, account: str, *, wall_ms: int, seen:
     except OSError as error:
         raise StateUnreadable(
             f"the state folder {state_dir} cannot be used: {error.strerror}",
-            "mend its permissions, or set MMCTL_STATE_DIR",
+            mend(error),
         ) from error
     return epoch

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mmctl.core.order import Layer
-from mmctl.engine.lock import locked
+from mmctl.engine.lock import locked, mend
 from mmctl.errors import StateUnreadable
 from mmctl.ports import Halt, HaltScope
 
@@ -202,7 +202,7 @@ class FileHaltLatch:
     def _unwritable(self, error: OSError) -> StateUnreadable:
         return StateUnreadable(
             f"the halt file {self.path} cannot be written: {error.strerror}",
-            "mend the folder's permissions, or set MMCTL_STATE_DIR",
+            mend(error),
         )
 
 

@@ -127,9 +127,16 @@ def _holder(descriptor: int) -> str:
 
 
 def _unusable(path: Path, error: OSError) -> StateUnreadable:
-    return StateUnreadable(
-        f"the lock {path} cannot be had: {error.strerror}", "mend the folder's permissions, or set MMCTL_STATE_DIR"
-    )
+    return StateUnreadable(f"the lock {path} cannot be had: {error.strerror}", mend(error))
+
+
+def mend(error: OSError) -> str:
+    """What to do about a state folder that cannot be used."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room on that disk; it goes on by itself"
+    if error.errno == errno.EROFS:
+        return "make that disk writable again"
+    return "mend the folder's permissions, or set MMCTL_STATE_DIR"
 
 
 def _take(descriptor: int, how: int) -> None:

@@ -11,6 +11,7 @@ import mmap
 import os
 from pathlib import Path
 
+from mmctl.engine.lock import mend
 from mmctl.engine.records import SIGNED, EngineRecord, encoded
 from mmctl.engine.registered import remove
 from mmctl.errors import StateUnreadable
@@ -65,5 +66,5 @@ class RecordFile:
     def _unwritable(self, error: OSError) -> StateUnreadable:
         return StateUnreadable(
             f"the engine's record {self.path} cannot be written: {error.strerror}",
-            "mend the folder's permissions, or set MMCTL_STATE_DIR",
+            mend(error),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -322,3 +323,14 @@ def test_what_is_known_to_be_elsewhere_is_noted_once(tmp_path: Path) -> None:
     assert latch.path.stat().st_size == size
     assert FileHaltLatch(tmp_path).shared() == {made.uid}
     assert FileHaltLatch(tmp_path).halts() == (made,)
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StateUnreadable) as told:
+        set_one(tmp_path)
+    assert "make room" in str(told.value)
+    assert "MMCTL_STATE_DIR" not in str(told.value), "a halt in another folder would halt nobody"
