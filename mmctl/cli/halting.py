@@ -11,7 +11,7 @@ from dataclasses import replace
 from mmctl.cli.options import note
 from mmctl.cli.shared_place import SharedPlace
 from mmctl.core.order import Layer
-from mmctl.engine.everywhere import HaltsSet, set_everywhere, share
+from mmctl.engine.everywhere import HaltsSet, halts_everywhere, set_everywhere, share
 from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.errors import SharedUnreadable, StateUnreadable
 from mmctl.ports import HaltScope
@@ -61,9 +61,20 @@ class Halting:
         self._enough.set()
         if self._sharing is not None:
             await self._sharing
+        if self.halts.halts and not self.halts.faults and await self._lifted():
+            self.halts = replace(self.halts, folder_fault="a resume lifted it meanwhile")
         for fault in self.halts.faults:
-            note(f"the halt could not be set, a running engine will quote again: {fault}")
+            note(f"the halt does not stand everywhere, an engine may quote again: {fault}")
         return self.halts
+
+    async def _lifted(self) -> bool:
+        """Whether one of the halts is in force no more: a resume on another host knows of no stop here."""
+        try:
+            shared = await self._place.get()
+        except SharedUnreadable:
+            shared = None
+        in_force, unread = await halts_everywhere(self._latch, shared)
+        return not unread and not set(self.halts.uids) <= {halt.uid for halt in in_force}
 
     async def _share(self) -> None:
         """Halt in Redis; where that fails, again and again while the verb is at work: Redis may come back."""

@@ -236,7 +236,7 @@ def test_a_halt_that_cannot_be_set_is_exit_1_and_the_orders_go_all_the_same(
     assert done.code == 1
     one = stopped(done)
     assert (one["halt"], one["remaining"], len(one["cancelled"])) == ("failed", [], 5)
-    assert "the halt could not be set, a running engine will quote again" in done.err
+    assert "the halt does not stand everywhere, an engine may quote again" in done.err
     assert "MMCTL_STATE_DIR" in done.err
 
 
@@ -249,6 +249,23 @@ def test_a_process_that_hangs_with_the_halt_files_lock_hangs_no_stop(
     one = stopped(done)
     assert (done.code, one["halt"], one["remaining"], len(one["cancelled"])) == (1, "failed", [], 5)
     assert "another process keeps its lock" in done.err
+
+
+def test_a_resume_that_came_between_is_told(
+    call: Caller, held: Held, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One on another host knows of no stop here, and Redis carries it over."""
+    listed = HeldVenue.open_orders
+    latch = FileHaltLatch(Path(os.environ["MMCTL_STATE_DIR"]))
+
+    async def open_orders(venue: HeldVenue, symbol: str | None) -> Listing:
+        latch.resume(lambda halt: True, by="anna", at_ms=1_800_000_000_000)
+        return await listed(venue, symbol)
+
+    monkeypatch.setattr(HeldVenue, "open_orders", open_orders)
+    done = call("cancel-near", "--profile", live, "--output", "json")
+    assert (done.code, stopped(done)["halt"], stopped(done)["remaining"]) == (1, "failed", [])
+    assert "a resume lifted it meanwhile" in done.err
 
 
 def test_a_deadline_of_zero_is_one_look(call: Caller, held: Held, live: str) -> None:
