@@ -126,8 +126,13 @@ class Sender:
         held, self._held = self._held, {}
         for pending in held.values():
             pending.withdraw = bool
-            if isinstance(pending.order, CancelOrder) and not pending.answered:
+            if not isinstance(pending.order, CancelOrder) or pending.answered:
+                continue
+            refusal = self._gate.refusal(wire.CANCEL, quoting=False)
+            if refusal is None:
                 self._send(pending, wire.CANCEL, wire.cancellation(pending.order))
+            else:
+                self._answer_soon(pending, CancelRefused(pending.client_id, False, refusal))
 
     def _look_again(self, held_s: float) -> asyncio.TimerHandle:
         """Soon, however long it is: while this machine is suspended the loop's clock stands still."""

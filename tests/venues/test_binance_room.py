@@ -150,3 +150,17 @@ async def test_the_venues_time_goes_on_while_the_machine_is_suspended() -> None:
     clock.suspended_s += 4
     assert server.now_ms() - before_ms == 4000
     assert server.stepped_ms() == 0, "nobody set a clock"
+
+
+async def test_held_cancels_leave_within_the_budget() -> None:
+    clock = Suspendable()
+    network, gate = Nowhere(clock), RateGate(clock, ServerClock(clock))
+    sender = make_sender(clock, network, gate)
+    gate.heed(TOO_MANY)
+    for number in range(3):
+        sender.cancel(CancelOrder("BTCUSDT", f"N0B00000000000000{number}XX"))
+    gate.ledger.set_limits([Limit(Kind.WEIGHT, 86_400, 2)])
+    clock.suspended_s += 11
+    await asyncio.sleep(0.2)
+    assert [method for _, method in network.asked] == ["order.cancel"] * 2
+    await sender.close()
