@@ -78,18 +78,19 @@ class Watch:
         self._looked_s = now_s
         findings: list[Finding] = []
         present = {state.name: state for state in states}
-        away = [state for state in states if self._is_redis_itself(state)]
+        away = {state.where: state.detail for state in states if state.stands_for_all}
         for name, watched in list(self._watched.items()):
             if name in present:
                 continue
-            if away and watched.state.where == self.where:
+            state = watched.state
+            if state.where in away and not state.stands_for_all:
                 # It was seen there, and now nobody can look: it has not ended for that.
                 present[name] = EngineState(
-                    name, Life.UNREADABLE, watched.state.record, detail=away[0].detail, where=self.where
+                    name, Life.UNREADABLE, state.record, detail=away[state.where], where=state.where
                 )
             else:
                 del self._watched[name]
-                if self._is_redis_itself(watched.state):
+                if watched.state.stands_for_all:
                     findings.append(Finding("well", watched.state))
                 elif watched.trouble is not Trouble.DEAD:  # else somebody tidied up behind it
                     findings.append(Finding("ended", watched.state))

@@ -58,6 +58,8 @@ class EngineState:
     signed_age_s: float | None = None
     detail: str = ""
     where: str = IN_FOLDER
+    stands_for_all: bool = False
+    """Whether it is a place that cannot be read, with all the engines that it may know of."""
 
     @property
     def epoch(self) -> int | None:
@@ -90,8 +92,13 @@ def engines(state_dir: Path, venue: str, account: str, clock: Clock) -> list[Eng
     except FileNotFoundError:
         return []
     except OSError as error:
-        return [EngineState(str(folder), Life.UNREADABLE, detail=f"{folder} cannot be read: {error.strerror}")]
+        return [unreadable_folder(folder, error.strerror or str(error))]
     return sorted(found, key=lambda state: (state.epoch or 0, state.name))
+
+
+def unreadable_folder(folder: Path, why: str) -> EngineState:
+    """All engines that ``folder`` may know of."""
+    return EngineState(str(folder), Life.UNREADABLE, detail=f"{folder} cannot be read: {why}", stands_for_all=True)
 
 
 def read(path: Path, clock: Clock, venue: str, account: str) -> EngineState | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from mmctl.engine.records import FOLDER, decoded
-from mmctl.engine.registered import EngineState, Life, engines, merged, seen_elsewhere
+from mmctl.engine.registered import EngineState, Life, engines, merged, seen_elsewhere, unreadable_folder
 from mmctl.errors import SharedUnreadable
 from mmctl.ports import Clock, Shared
 
@@ -45,9 +46,15 @@ class Registry:
         self._clock = clock
         self._where = where
         self._elsewhere = [self._unread("it was not asked yet")] if where else []
+        self._had_folder = False
 
     def now(self) -> list[EngineState]:
         """Every engine that is known of."""
+        folder = self._state_dir / FOLDER
+        there = os.path.isdir(folder)
+        if self._had_folder and not there:  # nobody takes it away; a disk that is not mounted any more does
+            return merged([unreadable_folder(folder, "it is not there any more")], self._elsewhere)
+        self._had_folder = there
         return merged(engines(self._state_dir, *self._account, self._clock), self._elsewhere)
 
     async def read(self, shared: Callable[[], Awaitable[Shared | None]]) -> None:
@@ -70,4 +77,6 @@ class Registry:
             await self._clock.sleep(READ_EVERY_S)
 
     def _unread(self, why: str) -> EngineState:
-        return EngineState("engines on other hosts", Life.UNREADABLE, detail=why, where=self._where)
+        return EngineState(
+            "engines on other hosts", Life.UNREADABLE, detail=why, where=self._where, stands_for_all=True
+        )

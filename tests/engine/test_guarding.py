@@ -46,7 +46,8 @@ def engine(
 
 
 RUBBISH = EngineState("binance-main-1", Life.UNREADABLE, detail="it holds rubbish")
-NO_REDIS = EngineState("engines on other hosts", Life.UNREADABLE, detail="no answer", where=REDIS)
+NO_REDIS = EngineState("engines on other hosts", Life.UNREADABLE, detail="no answer", where=REDIS, stands_for_all=True)
+NO_FOLDER = EngineState("engines", Life.UNREADABLE, detail="it is not there any more", stands_for_all=True)
 
 
 class Guarded:
@@ -165,6 +166,16 @@ def test_a_redis_that_is_away_hides_only_engines_that_were_seen_there() -> None:
     assert [one.name for one in alarm.engines] == ["engine 1"]
     guarded.look(1, engine(where=REDIS))
     assert guarded.told[3:] == ["well", "well"]
+
+
+def test_a_folder_that_cannot_be_read_any_more_has_not_ended_its_engines() -> None:
+    guarded = Guarded(engine())
+    guarded.look(9, NO_FOLDER)
+    assert (guarded.told, guarded.watch.alarm()) == (["watching", "unknown", "unknown"], None)
+    guarded.look(3, NO_FOLDER)
+    assert guarded.watch.alarm() is not None
+    guarded.look(1, engine())
+    assert sorted(guarded.told[3:]) == ["well", "well"]
 
 
 @pytest.mark.parametrize("ahead_s", [-3600.0, 0.0, 3600.0])

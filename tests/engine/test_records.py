@@ -27,6 +27,7 @@ from mmctl.engine.records import (
     this_machine,
 )
 from mmctl.engine.registered import EngineState, Life, engines, merged, remove_old, seen_elsewhere
+from mmctl.engine.registry import Registry
 from mmctl.errors import PairHeld, StateUnreadable
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -336,3 +337,18 @@ def test_a_pair_lock_needs_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateUnreadable, match="cannot be had"):
         PairLock(tmp_path / "file", "binance", "1", "X")
+
+
+def test_a_folder_that_goes_away_takes_no_engine_with_it(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "binance", "main", CLOCK)
+    assert registry.now() == [], "there was none yet"
+    file = living(tmp_path)
+    assert [one.life for one in registry.now()] == [Life.LIVE]
+    (tmp_path / FOLDER).rename(tmp_path / "elsewhere")
+    (state,) = registry.now()
+    assert (state.life, state.stands_for_all) == (Life.UNREADABLE, True)
+    assert "not there any more" in state.detail
+    (tmp_path / "elsewhere").rename(tmp_path / FOLDER)
+    assert [one.life for one in registry.now()] == [Life.LIVE]
+    file.close(keep=False)
+    assert registry.now() == []
