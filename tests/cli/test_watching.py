@@ -110,12 +110,12 @@ def test_a_halt_that_does_not_stand_is_exit_1(
 ) -> None:
     done = call("halt", "--profile", live, "--redis-url", f"redis://127.0.0.1:{free_port()}/0")
     assert (done.code, len(halts())) == (1, 1)
-    assert "a running engine will quote again: Redis at" in done.err
+    assert "an engine may quote again: Redis at" in done.err
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MMCTL_STATE_DIR", str(tmp_path / "file"))
     done = call("halt", "--profile", live)
     assert done.code == 1
-    assert "a running engine will quote again: the halt file" in done.err
+    assert "an engine may quote again: the halt file" in done.err
     assert done.out.startswith("not everywhere: halt ")
 
 
