@@ -100,3 +100,5 @@ class Recalled:
     read_from: str | None = None
     counted: frozenset[str] = frozenset()
     ended_epoch: int = 0
+    trades: Mapping[str, tuple[tuple[str, Decimal], ...]] = field(default_factory=dict)
+    """The newest trades that are counted, by the order's client id: a listing that lags can show it once more."""

@@ -53,7 +53,20 @@ def recalled(db: sqlite3.Connection, where: Where) -> Recalled:
         read_from,
         counted,
         _ended_epoch(db, where),
+        trades=_newest_trades(db, where),
     )
+
+
+def _newest_trades(db: sqlite3.Connection, where: Where) -> dict[str, tuple[tuple[str, Decimal], ...]]:
+    """The newest trades that are counted, by client id."""
+    found: dict[str, tuple[tuple[str, Decimal], ...]] = {}
+    for client_id, trade_id, qty in db.execute(
+        "SELECT client_id, trade_id, qty FROM trades WHERE venue = ? AND owner = ? AND symbol = ?"
+        " ORDER BY number DESC LIMIT ?",
+        (*where, SETTLING),
+    ):
+        found[client_id] = (*found.get(client_id, ()), (trade_id, Decimal(qty)))
+    return found
 
 
 def _settling(db: sqlite3.Connection, where: Where, last: str) -> tuple[str | None, frozenset[str]]:

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from mmctl.core.decide import PairDecider
 from mmctl.core.entries import Recalled
-from mmctl.core.events import OrderEvent, Unsettled
+from mmctl.core.events import OrderEvent, Seen, Unsettled
 from mmctl.core.freshness import BookAge, Stale
 from mmctl.core.instrument import Instrument
 from mmctl.core.ledger import Change, Ledger
@@ -119,6 +119,8 @@ class Pair:
         """The newest trade up to which the venue's own list of them was read; ``None`` before the first."""
         self.past: Recalled | None = None
         """What earlier runs had counted, until the venue's list of trades was read once."""
+        self.counted_before: dict[str, tuple[tuple[str, Decimal], ...]] = {}
+        """Trades of earlier runs that are in the position, by client id, of orders that may be shown once more."""
         self.trades_due_s = desk.clock.monotonic()
         """When that list is read again though nothing seems to be missing."""
         self.balances_in_doubt = False
@@ -230,6 +232,8 @@ class Pair:
 
     def on_event(self, event: OrderEvent) -> None:
         """Take in what the venue told of an order of this symbol."""
+        if isinstance(event, Seen) and event.client_id in self.counted_before:
+            self._remember(event)
         change = self.ledger.apply(event, self.clock.monotonic())
         for _, batch in self._batches:
             batch.take(event)
@@ -242,6 +246,23 @@ class Pair:
                 self.doubts.set()
             return
         self._act_on(change, change.order)
+
+    def _remember(self, seen: Seen) -> None:
+        """An order of an earlier run is shown of which trades are counted already; they must not count again."""
+        trades, own = self.counted_before.pop(seen.client_id), decode_own_id(seen.client_id)
+        if own is None or self.ledger.find(seen.client_id) is not None:
+            return
+        now_s = self.clock.monotonic()
+        order = Order(
+            client_id=seen.client_id,
+            layer=own.layer,
+            side=seen.side,
+            price=self.instrument.ticks(seen.price, seen.side.opposite),
+            qty=self.instrument.lots(seen.qty),
+            epoch=own.epoch,
+            signed_at_s=now_s,
+        )
+        self.ledger.remember(order, dict(trades), now_s, accepted=True)
 
     def superseded(self, client_id: str) -> bool:
         """Whether an own order is of a later epoch: then a younger engine quotes, and this one places no more."""

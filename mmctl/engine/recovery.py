@@ -22,6 +22,7 @@ async def recover(pair: Pair) -> int:
     now_s = pair.clock.monotonic()
     pair.ledger.position = recalled.position
     pair.trades_read_to, pair.past = recalled.read_from, recalled
+    pair.counted_before = dict(recalled.trades)
     for one in recalled.unfinished:
         order = Order(
             client_id=one.client_id,

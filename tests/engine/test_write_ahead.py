@@ -391,3 +391,15 @@ async def test_the_receipt_of_a_shutdown_tells_what_was_cancelled(state_dir: Pat
         cancelled = receipt.body["cancelled"]
         assert isinstance(cancelled, list)
         assert sorted(cancelled) == known
+
+
+async def test_an_order_that_a_lagging_listing_shows_once_more_is_not_counted_twice(state_dir: Path) -> None:
+    """The journal has its end and its trade; the venue's first listing is older than both."""
+    world = make_world(state_dir, pair_spec())
+    world.journal.recalled["BTCUSDT"] = Recalled((), D(5), "7", trades={OLD: (("7", D(5)),)})
+    await prepare(world)
+    world.pair.on_event(Seen(OLD, "31", Side.BUY, D("99.89"), D(5), D(0), now_s(), "BTCUSDT"))
+    assert world.pair.ledger.position == D(5)
+    world.pair.on_event(Ended(OLD, "31", State.FILLED, D(5), "filled"))
+    assert world.pair.ledger.position == D(5), "its trade was counted by the run that saw it"
+    await world.venue.close()
