@@ -11,7 +11,7 @@ import msgspec
 
 from mmctl.core.entries import Kind, Recalled, Unfinished
 from mmctl.core.instrument import plain
-from mmctl.core.order import Layer, Side
+from mmctl.core.order import Layer, Side, decode_own_id
 from mmctl.engine.journal_rows import Trade
 
 SETTLE_MS = 75_000
@@ -126,9 +126,12 @@ def count_trade(db: sqlite3.Connection, trade: Trade) -> bool:
     )
     if added.rowcount < 1:
         return False
+    own = decode_own_id(trade.client_id)
+    # A run that ended in good order has counted what it knew; the next one begins with nothing of it.
+    gained = Decimal(0) if own is not None and own.epoch <= _ended_epoch(db, where) else trade.gained
     db.execute(
         "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)",
-        (*where, plain(total + trade.gained), _newest(last, trade), forgotten),
+        (*where, plain(total + gained), _newest(last, trade), forgotten),
     )
     return True
 

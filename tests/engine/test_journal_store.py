@@ -6,6 +6,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmctl.core.entries import Entry, Kind, Recalled, Unfinished
-from mmctl.core.order import Layer, Side
+from mmctl.core.order import Layer, Side, encode_own_id
 from mmctl.engine import journal_store
 from mmctl.engine.journal_schema import VERSION
 from mmctl.engine.journal_store import JournalStore, write_now
@@ -126,8 +127,10 @@ def test_an_end_in_good_order_sets_the_position_to_nothing_and_keeps_the_last_tr
     recalled = store.recall(*ASKED)
     assert (recalled.position, recalled.last_trade_id, recalled.ended_epoch) == (0, "7", 17)
     store.write([fill(1, "7"), fill(1, "8")])
+    assert store.recall(*ASKED).position == 0, "told late: the run that it is of has ended"
+    store.write([replace(fill(1, "9"), client_id=encode_own_id(Layer.NEAR, Side.BUY, 18, 1))])
     recalled = store.recall(*ASKED)
-    assert (recalled.position, recalled.last_trade_id) == (D("0.1"), "8")
+    assert (recalled.position, recalled.last_trade_id) == (D("0.1"), "9")
     store.write([entry(Kind.ENDED, symbol="ETHUSDT")])
     assert store.recall(*ASKED).position == D("0.1")
     store.write([entry(Kind.ENDED)])
