@@ -316,7 +316,7 @@ class Pair:
         limits = self.spec.limits
         if limits is None or self._fill_rate is None or not self._fill_rate.note(self.clock.monotonic()):
             return
-        if any(hold is not None and hold.halted for hold in map(self.gate.hold, self.layers)):
+        if all(hold is not None and hold.halted for hold in map(self.gate.hold, self.layers)):
             return
         why = f"more than {limits.max_fills_per_min} fills within a minute"
         self.fault("kill_switch", why, self.gate.kill(why, self.clock.wall_ms()))

@@ -11,12 +11,12 @@ import pytest
 
 from mmctl.core.book import Book
 from mmctl.core.limits import LiveLimits
-from mmctl.core.order import Side
+from mmctl.core.order import Layer, Side
 from mmctl.core.report import Skipped
 from mmctl.core.spec import PairSpec
 from mmctl.errors import VenueUnreachable
 
-from .world import BTC, VIRTUAL, D, World, make_book, pair_spec, quoting, until
+from .world import BTC, VIRTUAL, D, World, both, make_book, pair_spec, quoting, until
 
 pytestmark = VIRTUAL
 
@@ -100,6 +100,18 @@ async def test_fills_that_come_too_fast_halt_the_pair_until_a_person_resumes(sta
         assert len(world.faults("kill_switch")) == 1
         world.resume()
         await until(lambda: len(world.venue.own()) == 6)
+
+
+async def test_a_halted_ladder_keeps_no_kill_switch_from_the_other(state_dir: Path) -> None:
+    spec = replace(both(), limits=LiveLimits(D(1000), max_fills_per_min=1, max_basis_bps=D(500)))
+    async with quoting(state_dir, spec, before=beside("100")) as world:
+        await until(lambda: len(world.venue.own()) == 10)
+        world.halt(layer=Layer.NEAR)
+        await until(lambda: len(world.venue.own()) == 4)
+        world.move("104")  # through all far asks
+        await until(lambda: world.faults("kill_switch"))
+        await until(lambda: world.venue.own() == [])
+        assert [halt.scope.layer for halt in world.latch.halts()] == [Layer.NEAR, None]
 
 
 @pytest.mark.parametrize("limit", ["1", "10.5", "25"])
