@@ -258,8 +258,8 @@ class Shared(Protocol):
     async def changed(self) -> None:
         """Come back when somebody tells of a change; at the latest after a while, and perhaps for no reason."""
 
-    async def put(self, venue: str, account: str, epoch: int, record: bytes | None) -> None:
-        """Keep an engine's record for some time; ``None`` takes it away."""
+    async def put(self, venue: str, account: str, epoch: int, record: bytes, *, ended: bool = False) -> None:
+        """Keep an engine's record for some time; the last one of an engine that ``ended`` for some minutes only."""
 
     async def engines(self, venue: str, account: str) -> list[bytes]:
         """The records of an account's engines."""

@@ -77,6 +77,7 @@ class Teller:
             "watching": f"{name} gets on",
             "well": f"{name} {'gets on' if finding.engine.record else 'can be seen'} again",
             "ended": f"{name} has ended in good order: nothing to guard",
+            "gone": f"{name} is gone: nothing was known of it",
             "silent": f"{name} has not got on for {finding.quiet_s:.1f} s{because}",
             "dead": f"{name} is dead; acting in {after_s:g} s unless another takes over",
             "unknown": f"{name} cannot be seen{because}{then}",

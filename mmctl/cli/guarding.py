@@ -25,8 +25,9 @@ from mmctl.cli.supervisor import Supervisor, keep_told, supervisor
 from mmctl.engine.guarding import Alarm, Watch
 from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.engine.lock import locked
+from mmctl.engine.record_tidy import remove
 from mmctl.engine.records import record_path
-from mmctl.engine.registered import Life, remove
+from mmctl.engine.registered import Life
 from mmctl.engine.registry import Registry
 from mmctl.errors import StateUnreadable, UsageError, VenueUnreachable
 from mmctl.settings import state_dir
@@ -125,7 +126,7 @@ class Guard:
 
     def _look(self) -> None:
         """Tell what is new, and see to it that somebody acts on what is wrong, while the looking goes on."""
-        for finding in self._watch.look(self._registry.now()):
+        for finding in self._watch.look(self._registry.now(ended=True)):
             self._tell.finding(self.target, finding, self._watch.after_s)
         if not self._watch.engines and not self._waiting_told:
             self._tell.line(self.target, "waiting", "no engine yet")

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
 
 from mmctl.bootstrap_stop import stop_clock, stop_venue
 from mmctl.cli.diary import write_down
@@ -150,7 +151,7 @@ async def _sweep(
     venue: StopVenue, target: Target, asked: StopAsked, registry: Registry, uids: Sequence[str], clock: Clock
 ) -> Swept:
     roll = Roll(
-        registry.now,
+        partial(registry.now, ended=True),
         uids,
         layer=asked.layer,
         symbols=target.symbols,

@@ -241,7 +241,7 @@ class StopRun:
         longest_s = max(layer.interval_s for spec in self.specs for layer in spec.layers)
         symbols = tuple(spec.symbol for spec in self.specs)
         roll = Roll(
-            lambda: engines(self._state_dir, self.venue_name, self.account, self.clock), self._uids,
+            lambda: engines(self._state_dir, self.venue_name, self.account, self.clock, ended=True), self._uids,
             layer=self.layer, symbols=symbols, landing_time_s=venue.landing_time_s, stranger_interval_s=longest_s,
         )  # fmt: skip
         sweeper = Sweeper(

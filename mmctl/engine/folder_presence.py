@@ -19,8 +19,8 @@ from mmctl.engine.hold import Hold
 from mmctl.engine.lasting import LastingFaults
 from mmctl.engine.lock import PairLock
 from mmctl.engine.record_file import RecordFile
+from mmctl.engine.record_tidy import remove_old
 from mmctl.engine.records import EngineRecord, PairRecord, record_path, this_machine
-from mmctl.engine.registered import remove_old
 from mmctl.engine.shared_presence import SharedPresence
 from mmctl.errors import SharedUnreadable, StateUnreadable
 from mmctl.ports import Clock, Shared, Venue

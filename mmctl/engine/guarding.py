@@ -5,7 +5,7 @@ Only time that the guard itself was awake counts: a machine that was suspended g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -26,7 +26,8 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look found out: ``kind`` is ``watching``, ``ended``, ``well``, or a ``Trouble`` since ``quiet_s``."""
+    """What a look found out, by ``kind``: it is ``watching``, ``well`` again, has ``ended``, is ``gone`` (rubbish that
+    somebody removed), or is in a ``Trouble`` since ``quiet_s``."""
 
     kind: str
     engine: EngineState
@@ -77,23 +78,24 @@ class Watch:
             self._awake_s = now_s
         self._looked_s = now_s
         findings: list[Finding] = []
-        present = {state.name: state for state in states}
+        present = {state.name: state for state in states if state.life is not Life.ENDED}
+        ended = {state.name for state in states if state.life is Life.ENDED}
         away = {state.where: state.detail for state in states if state.stands_for_all}
         for name, watched in list(self._watched.items()):
             if name in present:
                 continue
             state = watched.state
-            if state.where in away and not state.stands_for_all:
-                # It was seen there, and now nobody can look: it has not ended for that.
-                present[name] = EngineState(
-                    name, Life.UNREADABLE, state.record, detail=away[state.where], where=state.where
-                )
+            if name not in ended and self._is_missed(watched, away):
+                # It was seen before: nobody knows what it does now.
+                gone = f"its record is gone from {state.where}, and it did not say that it ended"
+                unseen = away.get(state.where, gone)
+                present[name] = EngineState(name, Life.UNREADABLE, state.record, detail=unseen, where=state.where)
             else:
                 del self._watched[name]
-                if watched.state.stands_for_all:
-                    findings.append(Finding("well", watched.state))
-                elif watched.trouble is not Trouble.DEAD:  # else somebody tidied up behind it
-                    findings.append(Finding("ended", watched.state))
+                if name in ended:
+                    findings.append(Finding("ended", state))
+                elif state.record is None:
+                    findings.append(Finding("well" if state.stands_for_all else "gone", state))
         for state in present.values():
             findings += self._note(state, now_s)
         return findings
@@ -135,7 +137,7 @@ class Watch:
             if fresh or before is not None:
                 return [Finding("watching" if fresh else "well", state)]
             return []
-        if watched.trouble is before:
+        if watched.trouble is before or watched.handled:
             return []
         return [Finding(watched.trouble, state, self._quiet_s(watched), state.detail)]
 
@@ -166,9 +168,22 @@ class Watch:
         """Whether this stands for all that Redis may know; engines that were never seen there are none to guard."""
         return bool(self.where) and state.record is None and state.where == self.where
 
+    def _is_missed(self, watched: _Watched, away: Collection[str]) -> bool:
+        """Whether an engine whose record is gone may still be at work, while the places ``away`` cannot be read.
+
+        One that is dead is not: somebody tidied up behind it. Of rubbish nobody knows an engine.
+        """
+        state = watched.state
+        if state.where in away:
+            return not state.stands_for_all
+        return state.record is not None and watched.trouble is not Trouble.DEAD
+
     def _is_succeeded(self, dead: EngineState) -> bool:
-        """Whether a younger engine that is well has taken over all that a dead one quoted."""
-        if dead.life is not Life.DEAD or dead.record is None:
+        """Whether a younger engine that is well has taken over all that a dead one quoted, or one without a record.
+
+        That engine has the right to each of these pairs alone.
+        """
+        if dead.record is None or not (dead.life is Life.DEAD or dead.age_s is None):
             return False
         taken = {
             pair.symbol

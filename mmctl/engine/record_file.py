@@ -9,11 +9,12 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from mmctl.engine.lock import mend
+from mmctl.engine.record_tidy import remove
 from mmctl.engine.records import SIGNED, EngineRecord, encoded
-from mmctl.engine.registered import remove
 from mmctl.errors import StateUnreadable
 
 
@@ -23,6 +24,7 @@ class RecordFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._closed = False
+        self._newest: EngineRecord | None = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
@@ -35,15 +37,10 @@ class RecordFile:
 
     def write(self, record: EngineRecord) -> None:
         """Replace the record as a whole; another thread may do it. Raises ``StateUnreadable``."""
+        self._newest = record
         fresh = self.path.with_suffix(".new")
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            try:
-                data = encoded(record)
-                if os.write(descriptor, data) != len(data):
-                    raise OSError(28, "the record was cut short")
-            finally:
-                os.close(descriptor)
+            _write_whole(fresh, record)
             if self._closed:  # the engine ended meanwhile
                 fresh.unlink()
             else:
@@ -56,15 +53,40 @@ class RecordFile:
         SIGNED.pack_into(self._memory, 0, boot_s)
 
     def close(self, *, keep: bool) -> None:
-        """The engine ends. ``keep`` its record where something of it may still appear. Never raises."""
+        """The engine ends, which its record says from now on.
+
+        ``keep`` the record as it is where something of the engine may still appear, or rests. Never raises.
+        """
         self._closed = True
         if not keep:
-            remove(self.path)
+            self._say_ended()
         self._memory.close()
         os.close(self._descriptor)
+
+    def _say_ended(self) -> None:
+        """Where that cannot be written the record goes: it must not look like that of an engine that died."""
+        try:
+            if self._newest is None:
+                raise FileNotFoundError
+            last = self.path.with_suffix(".last")  # what another thread still writes is another file
+            _write_whole(last, replace(self._newest, ended=True))
+            os.replace(last, self.path)
+        except OSError:
+            remove(self.path)
 
     def _unwritable(self, error: OSError) -> StateUnreadable:
         return StateUnreadable(
             f"the engine's record {self.path} cannot be written: {error.strerror}",
             mend(error),
         )
+
+
+def _write_whole(path: Path, record: EngineRecord) -> None:
+    """Write a file with the record and no more. Raises ``OSError``."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        data = encoded(record)
+        if os.write(descriptor, data) != len(data):
+            raise OSError(28, "the record was cut short")
+    finally:
+        os.close(descriptor)

@@ -58,6 +58,7 @@ class EngineRecord:
     ``written_s`` is on the clock that counts suspended time of the machine ``host``, as booted under ``boot_id``;
     ``beat`` grows with every writing. ``acknowledged`` are the ``uid`` of the halts in force that it has read: while a
     record names one, no placement in its scope leaves. ``held`` is why nothing may be placed, empty while all may.
+    ``ended`` is the last word of an engine that ended in good order: nothing that was to go rests, all was answered.
     """
 
     venue: str
@@ -77,6 +78,7 @@ class EngineRecord:
     pairs: tuple[PairRecord, ...] = ()
     acknowledged: tuple[str, ...] = ()
     held: str = ""
+    ended: bool = False
 
     @property
     def interval_s(self) -> float:

@@ -17,27 +17,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mmctl.engine.records import FOLDER, SIGNED, EngineRecord, decoded, record_path, stem, this_machine
+from mmctl.engine.records import FOLDER, SIGNED, EngineRecord, decoded, stem, this_machine
 from mmctl.ports import Clock
 
 MOST_BYTES = 1 << 20
 """No record is longer; what is, is rubbish."""
 
-KEEP_DEAD_S = 86_400.0
-"""How long the record of a dead engine is kept: a stop asks only for its landing time, people for yesterday."""
-
-MOST_DEAD = 100
-"""How many records of dead engines of one account are kept at most; the oldest go first."""
-
-
 IN_FOLDER = "state folder"
 
 
 class Life(StrEnum):
-    """What is known of an engine: ``live`` may be hung or out of reach, ``dead`` is proven."""
+    """What is known of an engine: ``live`` may be hung or out of reach, ``dead`` is proven.
+
+    ``ended`` said itself that it ended in good order: it is no engine any more, and its record no more than that word.
+    """
 
     LIVE = "live"
     DEAD = "dead"
+    ENDED = "ended"
     UNREADABLE = "unreadable"
 
 
@@ -81,9 +78,10 @@ class EngineState:
         return self.age_s is not None and self.age_s < self.signed_age_s and record.unanswered() == 0
 
 
-def engines(state_dir: Path, venue: str, account: str, clock: Clock) -> list[EngineState]:
+def engines(state_dir: Path, venue: str, account: str, clock: Clock, *, ended: bool = False) -> list[EngineState]:
     """Every engine of the account that the state folder knows of, by epoch; never raises for what lies there.
 
+    Those that ended in good order are left out unless ``ended``: who saw one before wants to know where it went.
     A folder that is missing has none; one that cannot be read is one ``unreadable`` engine, for there may be some.
     """
     folder = state_dir / FOLDER
@@ -93,7 +91,8 @@ def engines(state_dir: Path, venue: str, account: str, clock: Clock) -> list[Eng
         return []
     except OSError as error:
         return [unreadable_folder(folder, error.strerror or str(error))]
-    return sorted(found, key=lambda state: (state.epoch or 0, state.name))
+    left = [state for state in found if ended or state.life is not Life.ENDED]
+    return sorted(left, key=lambda state: (state.epoch or 0, state.name))
 
 
 def unreadable_folder(folder: Path, why: str) -> EngineState:
@@ -116,7 +115,10 @@ def read(path: Path, clock: Clock, venue: str, account: str) -> EngineState | No
     if (record.venue, record.account) != (venue, account):
         return None
     name = f"engine {record.epoch} (pid {record.pid} on {record.host})"
-    held, signed_s, fault = _lock_of(path.with_suffix(".lock"))
+    if record.ended:
+        age_s = _age_s(record.written_s, record.written_ms, clock, here=_same_boot(record))
+        return EngineState(name, Life.ENDED, record, age_s=age_s)
+    held, signed_s, fault = lock_of(path.with_suffix(".lock"))
     here = _same_boot(record)
     if not held and not fault and not here and record.host != this_machine()[0]:
         # A folder that machines share: the lock of another one may not be seen here.
@@ -151,7 +153,7 @@ def seen_elsewhere(data: bytes, clock: Clock, venue: str, account: str, *, where
     progress = min(((pair.progress_s, pair.progress_ms) for pair in record.pairs), default=None)
     return EngineState(
         f"engine {record.epoch} (pid {record.pid} on {record.host})",
-        Life.LIVE,
+        Life.ENDED if record.ended else Life.LIVE,
         record,
         age_s=_age_s(record.written_s, record.written_ms, clock, here=here),
         progress_age_s=None if progress is None else _age_s(*progress, clock, here=here),
@@ -164,43 +166,6 @@ def merged(folder: Collection[EngineState], elsewhere: Collection[EngineState]) 
     known = {(one.record.host, one.record.epoch) for one in folder if one.record is not None}
     others = [one for one in elsewhere if one.record is None or (one.record.host, one.record.epoch) not in known]
     return [*folder, *others]
-
-
-def remove_old(state_dir: Path, venue: str, account: str, clock: Clock) -> None:
-    """Remove records that are of no use any more: of the dead, and of engines on other machines long silent.
-
-    Never raises. Rubbish stays for a person to see.
-    """
-    dead = 0
-    for state in reversed(engines(state_dir, venue, account, clock)):
-        if state.life is Life.LIVE or state.record is None:
-            continue
-        dead += state.life is Life.DEAD
-        too_many = state.landed and dead > MOST_DEAD
-        too_old = (state.age_s or 0.0) > KEEP_DEAD_S and (state.landed or state.life is Life.UNREADABLE)
-        if too_many or too_old:
-            remove(record_path(state_dir, venue, account, state.record.epoch))
-    _remove_leftovers(state_dir / FOLDER, clock)
-
-
-def _remove_leftovers(folder: Path, clock: Clock) -> None:
-    """Locks without a record: their engines died before they had written one."""
-    try:
-        for lock in folder.glob("*.lock"):
-            old = clock.wall_ms() / 1000 - lock.lstat().st_mtime > KEEP_DEAD_S
-            if old and not lock.with_suffix(".json").exists() and not _lock_of(lock)[0]:
-                remove(lock.with_suffix(".json"))
-    except OSError:  # another engine that starts has just done the same
-        return
-
-
-def remove(path: Path) -> None:
-    """Remove a record and its lock. Never raises: what stays is read again, and told."""
-    for one in (path, path.with_suffix(".new"), path.with_suffix(".lock")):
-        try:
-            one.unlink(missing_ok=True)
-        except OSError:
-            return
 
 
 def _paths(folder: Path, venue: str, account: str) -> Iterator[Path]:
@@ -222,7 +187,7 @@ def _content(path: Path) -> bytes:
     return data
 
 
-def _lock_of(path: Path) -> tuple[bool, float, str]:
+def lock_of(path: Path) -> tuple[bool, float, str]:
     """Whether the lock is held, when a placement was last signed, and why neither is known, if so."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -24,7 +24,8 @@ def accounts_known(state_dir: Path) -> tuple[list[tuple[str, str]], list[str]]:
         for path in paths:
             try:
                 record = decoded(path.read_bytes())
-                found[record.venue, record.account] = None
+                if not record.ended:
+                    found[record.venue, record.account] = None
             except FileNotFoundError:
                 continue
             except ValueError:
@@ -48,14 +49,18 @@ class Registry:
         self._elsewhere = [self._unread("it was not asked yet")] if where else []
         self._had_folder = False
 
-    def now(self) -> list[EngineState]:
-        """Every engine that is known of."""
+    def now(self, *, ended: bool = False) -> list[EngineState]:
+        """Every engine that is known of; with ``ended`` those too that ended in good order a moment ago."""
+        both = merged(self._in_folder(), self._elsewhere)
+        return [state for state in both if ended or state.life is not Life.ENDED]
+
+    def _in_folder(self) -> list[EngineState]:
         folder = self._state_dir / FOLDER
         there = os.path.isdir(folder)
         if self._had_folder and not there:  # nobody takes it away; a disk that is not mounted any more does
-            return merged([unreadable_folder(folder, "it is not there any more")], self._elsewhere)
+            return [unreadable_folder(folder, "it is not there any more")]
         self._had_folder = there
-        return merged(engines(self._state_dir, *self._account, self._clock), self._elsewhere)
+        return engines(self._state_dir, *self._account, self._clock, ended=True)
 
     async def read(self, shared: Callable[[], Awaitable[Shared | None]]) -> None:
         """Read what Redis has now. Never raises for what it does."""

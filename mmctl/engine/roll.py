@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mmctl.core.order import Layer
-from mmctl.engine.registered import IN_FOLDER, EngineState, Life
+from mmctl.engine.registered import EngineState, Life
 
 if TYPE_CHECKING:  # a stop imports it when it has something to tell
     from mmctl.core.report import EngineSeen
@@ -23,8 +23,9 @@ ACKNOWLEDGED, DEAD, NOT_REACHED = "acknowledged", "dead", "not_reached"
 class Roll:
     """The engines of one account, read again with each ``call``.
 
-    ``read`` gives all that are registered now, in whatever place; a place that cannot be read is an engine that cannot
-    be reached. ``uids`` are the halts that were set, none where nobody was halted: then nobody can acknowledge.
+    ``read`` gives all that are registered now, in whatever place, and those that ended in good order; a place that
+    cannot be read is an engine that cannot be reached. ``uids`` are the halts that were set, none where nobody was
+    halted: then nobody can acknowledge.
     ``stranger_interval_s`` is the interval of an engine of which nothing is known; with ``None`` there can be none.
     """
 
@@ -50,18 +51,17 @@ class Roll:
         """Every epoch that was ever registered while this roll was called."""
 
     def call(self) -> None:
-        """Ask again. An engine that ended in good order meanwhile has said so by taking its record away.
+        """Ask again. An engine that ended in good order meanwhile says so.
 
-        Of one in Redis that is no word: all of Redis may have been flushed. Unless it was settled it stays one.
+        A record that is gone says nothing: all of Redis may have been flushed. What was known of its engine stands.
         """
         told = {state.name: state for state in self._read()}
         lost = {
             name: replace(state, detail=f"its record cannot be seen in {state.where} now")
             for name, state in self._states.items()
-            if name not in told and state.where != IN_FOLDER and state.record is not None
-            if self._word(state) == NOT_REACHED
+            if name not in told and state.record is not None
         }
-        self._states = told | lost
+        self._states = {name: state for name, state in told.items() if state.life is not Life.ENDED} | lost
         self._registered |= {state.epoch for state in self._states.values()}
 
     def met(self, epochs: Collection[int]) -> None:

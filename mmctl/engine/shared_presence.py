@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from mmctl.engine.halt import FileHaltLatch
@@ -116,14 +117,15 @@ class SharedPresence:
             self._wake.set()
 
     async def end(self, record: EngineRecord, *, settled: bool, keep: bool) -> None:
-        """Release the leases, ``settled`` or not, and ``keep`` the record for whoever watches, or take it away.
+        """Release the leases, ``settled`` or not, and ``keep`` the record for whoever watches, or say that it ended.
 
         Raises ``SharedUnreadable``.
         """
         leases, self._leases = list(self._leases.values()), {}
         for lease in leases:
             await lease.release(settled=settled)
-        await self._shared.put(record.venue, record.account, record.epoch, encoded(record) if keep else None)
+        last = replace(record, ended=not keep)
+        await self._shared.put(record.venue, record.account, record.epoch, encoded(last), ended=last.ended)
 
     def abandon(self) -> None:
         """Nothing more is heard of it."""

@@ -26,6 +26,9 @@ TIMEOUT_S = 0.8
 KEEP_RECORD_S = 900
 """How long the record of an engine that does not write any more is kept: far longer than any landing time."""
 
+KEEP_ENDED_S = 300
+"""How long it is kept that an engine ended in good order: a guard may not see Redis for a while."""
+
 LISTEN_S = 5.0
 SCRIPT_EPOCH = """
 local stored = redis.call('GET', KEYS[1])
@@ -112,15 +115,11 @@ class RedisShared:
             await self._unsubscribe()
             raise self._unreadable(error) from error
 
-    async def put(self, venue: str, account: str, epoch: int, record: bytes | None) -> None:
+    async def put(self, venue: str, account: str, epoch: int, record: bytes, *, ended: bool = False) -> None:
         key, index = _engine_key(venue, account, epoch), _account_key("engines", venue, account)
         pipeline = self._client.pipeline(transaction=True)
-        if record is None:
-            pipeline.delete(key)
-            pipeline.srem(index, epoch)
-        else:
-            pipeline.set(key, record, ex=KEEP_RECORD_S)
-            pipeline.sadd(index, epoch)
+        pipeline.set(key, record, ex=KEEP_ENDED_S if ended else KEEP_RECORD_S)
+        pipeline.sadd(index, epoch)
         await self._ask(pipeline.execute())
 
     async def engines(self, venue: str, account: str) -> list[bytes]:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from mmctl.cli.guard_tell import Teller
 from mmctl.cli.guarding import Guard, GuardAsked
@@ -25,10 +27,11 @@ from mmctl.cli.stop_targets import ScopeAsked, StopAsked, Target, targets
 from mmctl.core.order import Layer
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.record_file import RecordFile
-from mmctl.engine.records import EngineRecord, record_path
+from mmctl.engine.records import EngineRecord, encoded, record_path
 from mmctl.ports import HaltScope
+from mmctl.shared.redis import RedisShared
 
-from .harness import MMCTL, Caller, Done, ended, environment, quick_profile, read_until, started
+from .harness import MMCTL, Caller, Done, RedisServer, ended, environment, quick_profile, read_until, started
 from .test_stop_sandbox import Exchange, exchange, profile, shared_exchange
 from .test_watching import LIVE, record
 
@@ -167,6 +170,65 @@ def test_an_engine_that_ends_in_good_order_is_let_go(exchange: Exchange, folder:
         time.sleep(1.5)
     assert exchange.open_ids() == own
     assert FileHaltLatch(folder).halts() == ()
+
+
+@contextmanager
+def elsewhere(url: str) -> Iterator[Callable[[bool | None], None]]:
+    """An engine on another host that writes to Redis; what is given tells it to hang, or with ``None`` to end."""
+    does: list[bool | None] = [True]
+
+    async def live() -> None:
+        place, said = RedisShared(url), short(replace(record(), host="another", boot_id="other"))
+        beat = 1
+        while does[0] is not None:
+            beat += does[0]
+            pairs = tuple(replace(pair, progress_ms=beat) for pair in said.pairs)
+            said = replace(said, beat=beat, pairs=pairs)
+            if does[0]:
+                await place.put("binance", "main", 7, encoded(said))
+            await asyncio.sleep(0.1)
+        await place.put("binance", "main", 7, encoded(replace(said, ended=True)), ended=True)
+        await place.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()))
+    thread.start()
+    try:
+        yield lambda what: does.__setitem__(0, what)
+    finally:
+        does[0] = None
+        thread.join()
+
+
+def test_a_flushed_redis_ends_no_engine_and_a_last_word_does(
+    exchange: Exchange, folder: Path, tmp_path: Path, server: RedisServer, books: redis.Redis
+) -> None:
+    own = exchange.ladder(Layer.NEAR, 2)
+    with guarding(profile(tmp_path), "--redis-url", server.url) as wait_for, elsewhere(server.url) as let:
+        wait_for("watching")
+        let(False)
+        books.flushall()
+        (unknown,) = [one for one in wait_for("unknown") if one["event"] == "guard"]
+        assert "is gone from Redis at" in unknown["detail"]
+        let(True)
+        wait_for("well")
+        let(None)
+        wait_for("ended")
+        time.sleep(1.5)
+        assert exchange.open_ids() == own
+        assert FileHaltLatch(folder).halts() == ()
+
+
+def test_an_engine_whose_record_a_flushed_redis_lost_is_acted_on(
+    exchange: Exchange, folder: Path, tmp_path: Path, server: RedisServer, books: redis.Redis
+) -> None:
+    exchange.ladder(Layer.NEAR, 2)
+    with guarding(profile(tmp_path), "--redis-url", server.url) as wait_for, elsewhere(server.url) as let:
+        wait_for("watching")
+        let(False)
+        books.flushall()
+        wait_for("unknown")
+        wait_for("proven")
+        assert exchange.open_ids() == set()
 
 
 def test_two_guards_and_a_venue_that_fails_for_a_while(exchange: Exchange, folder: Path, tmp_path: Path) -> None:

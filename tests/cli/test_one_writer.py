@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from mmctl.engine.records import decoded
+
 from .harness import ROOT, Done, RedisServer, ended, environment, mmctl, read_until, started
 from .test_stop_sandbox import Exchange, exchange, shared_exchange
 
@@ -52,7 +54,8 @@ def test_a_second_engine_is_refused_until_the_first_is_dead(exchange: Exchange) 
             assert ended(second, read).code == 0
     assert exchange.open_ids() == set()
     folder = Path(env["MMCTL_STATE_DIR"]) / "engines"
-    assert len(list(folder.glob("*.json"))) == 1, "the dead one's record alone is left"
+    last_words = [decoded(path.read_bytes()).ended for path in sorted(folder.glob("*.json"))]
+    assert last_words == [False, True], "the dead one's record is left, and the word of the other"
 
 
 @pytest.mark.long

@@ -77,12 +77,9 @@ class FakeShared:
             if self.server.changes != seen:
                 return
 
-    async def put(self, venue: str, account: str, epoch: int, record: bytes | None) -> None:
+    async def put(self, venue: str, account: str, epoch: int, record: bytes, *, ended: bool = False) -> None:
         self._here()
-        if record is None:
-            self.server.records.pop((venue, account, epoch), None)
-        else:
-            self.server.records[venue, account, epoch] = record
+        self.server.records[venue, account, epoch] = record
 
     async def engines(self, venue: str, account: str) -> list[bytes]:
         self._here()

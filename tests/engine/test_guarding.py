@@ -112,8 +112,54 @@ def test_an_engine_that_is_silent_for_longer_is_acted_on_until_it_gets_on() -> N
 
 def test_an_engine_that_ended_in_good_order_is_none_to_guard() -> None:
     guarded = Guarded(engine())
-    guarded.look(60)
+    guarded.look(60, replace(engine(), life=Life.ENDED))
     assert (guarded.told, guarded.watch.alarm()) == (["watching", "ended"], None)
+    guarded.look(60)
+    assert (guarded.told, guarded.watch.engines, guarded.watch.alarm()) == (["watching", "ended"], 0, None)
+
+
+@pytest.mark.parametrize("where", [REDIS, "state folder"])
+def test_a_record_that_is_gone_is_no_end_of_its_engine(where: str) -> None:
+    there = engine(where=where)
+    guarded = Guarded(there, where=REDIS)
+    guarded.look(0.5)
+    assert (guarded.told, guarded.watch.alarm()) == (["watching", "unknown"], None), "told at once"
+    guarded.look(1, there)
+    assert guarded.told == ["watching", "unknown", "well"]
+    guarded.look(9)
+    assert guarded.watch.alarm() is None
+    guarded.look(2)
+    alarm = guarded.watch.alarm()
+    assert alarm is not None
+    assert (alarm.engines[0].epoch, guarded.told[3:]) == (1, ["unknown"])
+    assert "did not say that it ended" in alarm.engines[0].detail
+    guarded.watch.handled(alarm)
+    guarded.look(60, there)
+    guarded.look(60, replace(there, life=Life.ENDED))
+    assert guarded.told[4:] == ["well", "ended"]
+
+
+def test_an_engine_acted_on_whose_record_goes_then_is_no_news() -> None:
+    hung = replace(engine(quiet_s=99), where="state folder")
+    guarded = Guarded(hung, where=REDIS)
+    alarm = guarded.watch.alarm()
+    assert alarm is not None
+    guarded.watch.handled(alarm)
+    guarded.look(60)
+    guarded.look(60, hung)
+    assert (guarded.told, guarded.watch.alarm()) == (["silent"], None)
+
+
+def test_rubbish_that_somebody_removed_hides_no_engine() -> None:
+    guarded = Guarded(RUBBISH)
+    guarded.look(60)
+    assert (guarded.told, guarded.watch.engines, guarded.watch.alarm()) == (["unknown", "gone"], 0, None)
+
+
+def test_an_engine_that_is_gone_is_not_missed_where_another_took_over() -> None:
+    guarded = Guarded(engine(where=REDIS), where=REDIS)
+    guarded.look(60, engine(2, where=REDIS))
+    assert (guarded.told, guarded.watch.alarm()) == (["watching", "watching", "unknown"], None)
 
 
 def test_a_dead_engine_is_acted_on_unless_another_takes_over() -> None:

@@ -17,6 +17,7 @@ from mmctl.engine.everywhere import resume_everywhere, set_everywhere
 from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.loop import Limits
+from mmctl.engine.records import decoded
 from mmctl.engine.registered import EngineState, Life, engines
 from mmctl.errors import PairHeld
 from mmctl.ports import HaltScope
@@ -150,6 +151,7 @@ async def test_an_engine_says_how_it_is(host: MakeHost) -> None:
         assert record.held == ""
     await one.end()
     assert engines(one.folder, "mock", "main", one.clock) == []
+    assert [state.life for state in engines(one.folder, "mock", "main", one.clock, ended=True)] == [Life.ENDED]
 
 
 async def test_an_engine_that_could_not_stop_leaves_its_record(host: MakeHost) -> None:
@@ -165,7 +167,7 @@ async def test_an_engine_that_could_not_stop_leaves_its_record(host: MakeHost) -
         assert swept is not None
         assert not swept.proven
         assert one.state().life is Life.DEAD
-    assert server.records, "there too"
+    assert [decoded(last).ended for last in server.records.values()] == [False], "there too"
     await world.venue.close()
 
 
@@ -351,7 +353,8 @@ async def test_a_disk_that_hangs_holds_placements_and_nothing_else(host: MakeHos
         assert ending.done()
         going.set()
         await asyncio.sleep(0.1)
-        assert list((one.folder / "engines").iterdir()) == [], "what came late brings no record back"
+        assert engines(one.folder, "mock", "main", one.clock) == [], "what came late brings no record back"
+        assert not list((one.folder / "engines").glob("*.new"))
 
 
 # Hosts that share
@@ -364,7 +367,8 @@ async def test_two_hosts_do_not_quote_one_pair(host: MakeHost) -> None:
         with pytest.raises(PairHeld, match=f"engine {one.world.desk.epoch} .*by its lease"):
             await prepare(two.world)
         await one.end()
-        assert (server.leases, server.markers, server.records) == ({}, {}, {})
+        assert (server.leases, server.markers) == ({}, {})
+        assert [decoded(last).ended for last in server.records.values()] == [True]
         await two.start()
         await asyncio.sleep(2.5)
         assert two.placements(), "released: nobody is waited for"

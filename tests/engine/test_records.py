@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from mmctl.core.order import Layer
-from mmctl.engine import registered
+from mmctl.engine import record_tidy
 from mmctl.engine.lock import PairLock
 from mmctl.engine.record_file import RecordFile
+from mmctl.engine.record_tidy import remove_old
 from mmctl.engine.records import (
     FOLDER,
     EngineRecord,
@@ -26,8 +27,8 @@ from mmctl.engine.records import (
     record_path,
     this_machine,
 )
-from mmctl.engine.registered import EngineState, Life, engines, merged, remove_old, seen_elsewhere
-from mmctl.engine.registry import Registry
+from mmctl.engine.registered import MOST_BYTES, EngineState, Life, engines, merged, seen_elsewhere
+from mmctl.engine.registry import Registry, accounts_known
 from mmctl.errors import PairHeld, StateUnreadable
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -93,7 +94,27 @@ def test_a_live_engine_is_read_back_as_it_said(tmp_path: Path) -> None:
     assert file.path.stat().st_mode & 0o077 == 0
     file.close(keep=False)
     assert seen(tmp_path) == []
-    assert list(file.path.parent.iterdir()) == []
+
+
+def test_an_engine_that_ended_in_good_order_says_so_for_a_while_and_is_none(tmp_path: Path) -> None:
+    clock = HandClock()
+    living(tmp_path).close(keep=False)
+    assert seen(tmp_path, clock=clock) == []
+    (state,) = engines(tmp_path, "binance", "main", clock, ended=True)
+    assert (state.life, state.epoch, state.landed) == (Life.ENDED, 7, False)
+    assert accounts_known(tmp_path) == ([], [])
+    remove_old(tmp_path, "binance", "main", clock)
+    assert engines(tmp_path, "binance", "main", clock, ended=True) == [state]
+    clock.boot += record_tidy.KEEP_ENDED_S + 1
+    remove_old(tmp_path, "binance", "main", clock)
+    assert list((tmp_path / FOLDER).iterdir()) == []
+
+
+def test_an_end_that_cannot_be_written_leaves_no_dead_engine(tmp_path: Path) -> None:
+    file = living(tmp_path)
+    file.path.with_suffix(".last").mkdir()
+    file.close(keep=False)
+    assert engines(tmp_path, "binance", "main", CLOCK, ended=True) == []
 
 
 def test_unanswered_placements_are_counted_by_layer_and_symbol() -> None:
@@ -170,7 +191,7 @@ def _fields(path: Path, folder: Path) -> None:
 
 
 def _long(path: Path, folder: Path) -> None:
-    path.write_bytes(b" " * (registered.MOST_BYTES + 2))
+    path.write_bytes(b" " * (MOST_BYTES + 2))
 
 
 def _folder(path: Path, folder: Path) -> None:
@@ -245,10 +266,12 @@ def test_old_records_of_the_dead_go_and_those_that_still_matter_stay(tmp_path: P
     remove_old(tmp_path, "binance", "main", clock)
     left = [state.epoch for state in seen(tmp_path)]
     assert left == [*range(41, 142)]
-    clock.boot += registered.KEEP_DEAD_S + 1
+    clock.boot += record_tidy.KEEP_DEAD_S + 1
     remove_old(tmp_path, "binance", "main", clock)
     assert [state.epoch for state in seen(tmp_path)] == [141]
     alive.close(keep=False)
+    clock.boot += record_tidy.KEEP_ENDED_S + 1
+    remove_old(tmp_path, "binance", "main", clock)
     assert list((tmp_path / FOLDER).iterdir()) == []
 
 
@@ -263,7 +286,7 @@ def test_what_other_machines_left_goes_when_it_is_silent_for_long(tmp_path: Path
         "binance-main-4.lock",
         "binance-main-7.lock",
     ]
-    clock.wall += int(registered.KEEP_DEAD_S * 1000) + 1
+    clock.wall += int(record_tidy.KEEP_DEAD_S * 1000) + 1
     remove_old(tmp_path, "binance", "main", clock)
     assert seen(tmp_path, clock=clock) == []
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from mmctl.core.events import Ended
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State, encode_own_id
 from mmctl.engine.records import EngineRecord, LayerRecord, PairRecord
@@ -389,6 +391,33 @@ async def test_an_engine_whose_record_a_flushed_redis_lost_has_acknowledged_noth
     assert (result.proven, result.proof) == (True, "waited")
     assert result.took_ms > 42_000, "its longest interval and the landing time"
     assert result.not_reached == (f"engine {OLD}: its record cannot be seen in Redis now",)
+    await world.venue.close()
+
+
+async def test_an_engine_that_acknowledged_and_whose_record_is_gone_then_is_not_none(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    states = [engine(OLD, acknowledged=()), engine(OLD + 1)]
+    asyncio.get_running_loop().call_later(0.5, states.pop)
+    asyncio.get_running_loop().call_later(1.0, lambda: states.__setitem__(slice(None), [engine(OLD)]))
+    asyncio.get_running_loop().call_later(1.1, states.clear)
+    result = await swept_with(world, states)
+    assert (result.proven, result.proof, len(result.engines)) == (True, "acknowledged", 2)
+    await world.venue.close()
+
+
+@pytest.mark.parametrize(("ended", "proof", "left"), [(False, "waited", 2), (True, "none", 0)])
+async def test_a_record_that_is_gone_from_the_state_folder_is_no_end_and_a_last_word_is(
+    state_dir: Path, ended: bool, proof: str, left: int
+) -> None:
+    world = stopped_world(state_dir)
+    states = [engine(OLD, acknowledged=()), engine(OLD + 1, acknowledged=())]
+
+    def go() -> None:
+        states[:] = [replace(one, life=Life.ENDED) for one in states] if ended else []
+
+    asyncio.get_running_loop().call_later(1.0, go)
+    result = await swept_with(world, states)
+    assert (result.proven, result.proof, len(result.engines)) == (True, proof, left)
     await world.venue.close()
 
 

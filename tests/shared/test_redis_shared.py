@@ -122,14 +122,16 @@ async def test_hosts_never_reserve_one_epoch_twice(connect: Callable[..., RedisS
     assert await shared.reserve_epoch("binance", "43", 5) == 6
 
 
-async def test_records_of_engines_are_kept_and_taken_away(shared: RedisShared, raw: Any) -> None:
+async def test_records_of_engines_are_kept_for_a_while_and_last_words_for_less(shared: RedisShared, raw: Any) -> None:
     await shared.put("binance", "a:b", 7, b"seven")
     await shared.put("binance", "a:b", 8, b"eight")
     await shared.put("binance", "a", 9, b"nine")
     assert await shared.engines("binance", "a:b") == [b"seven", b"eight"]
     assert 0 < raw.ttl("mmctl:engine:binance:a%3Ab:7") <= 900
-    await shared.put("binance", "a:b", 7, None)
-    raw.delete("mmctl:engine:binance:a%3Ab:8")
+    await shared.put("binance", "a:b", 7, b"last", ended=True)
+    assert await shared.engines("binance", "a:b") == [b"last", b"eight"]
+    assert 60 < raw.ttl("mmctl:engine:binance:a%3Ab:7") <= 300
+    raw.delete("mmctl:engine:binance:a%3Ab:7", "mmctl:engine:binance:a%3Ab:8")
     assert await shared.engines("binance", "a:b") == []
     assert raw.smembers("mmctl:engines:binance:a%3Ab") == set()
 
