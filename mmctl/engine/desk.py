@@ -91,11 +91,14 @@ class AccountDesk:
         now_s = self.clock.monotonic()
         if now_s < self._balances_asked_s + every_s:
             return
-        self._balances_asked_s = now_s
+        before_s, self._balances_asked_s = self._balances_asked_s, now_s
         newer: dict[str, Balance] = {}
         self._told_meanwhile.append(newer)
         try:
             told = await self.venue.balances()
+        except BaseException:
+            self._balances_asked_s = before_s  # nothing was read
+            raise
         finally:
             self._told_meanwhile.remove(newer)
         self._budget.update({**told.assets, **newer}, told.asked_at_s, whole=True)

@@ -14,6 +14,7 @@ from mmctl.core.events import Accepted, Balance, BalancesChanged, Gap
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Quote, Side, State, decode_own_id
 from mmctl.core.report import Wanted
 from mmctl.engine.cycle import observe
+from mmctl.errors import VenueUnreachable
 from mmctl.ports import Balances
 
 from .world import VIRTUAL, D, World, both, far, instrument, make_world, near, now_s, pair_spec, prepare, quoting
@@ -63,6 +64,29 @@ async def test_balances_that_change_during_their_reading_are_the_newer_ones(stat
     assert world.desk.budget.free("USDT") == 7
     assert world.desk.budget.free("BTC") == 10**6
     assert not world.desk._told_meanwhile
+    await world.venue.close()
+
+
+async def test_balances_that_could_not_be_read_are_still_due(state_dir: Path) -> None:
+    world = make_world(state_dir)
+    await prepare(world)
+    read, asked = world.venue.balances, 0
+
+    async def once_away() -> Balances:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise VenueUnreachable("no answer")
+        return await read()
+
+    world.venue.balances = once_away  # type: ignore[method-assign]
+    await asyncio.sleep(61)
+    with pytest.raises(VenueUnreachable):
+        await world.desk.refresh_balances(60.0)
+    await world.desk.refresh_balances(60.0)
+    assert asked == 2
+    await world.desk.refresh_balances(60.0)
+    assert asked == 2
     await world.venue.close()
 
 
