@@ -25,7 +25,7 @@ from mmctl.engine.guard import read_ahead, watch_answers, watch_book, watch_halt
 from mmctl.engine.pair import Pair
 from mmctl.engine.pair_record import pair_records
 from mmctl.engine.reconcile import compare_now_and_then, settle_unknown
-from mmctl.engine.recovery import look_outside, recover
+from mmctl.engine.recovery import look_outside, patiently, recover
 from mmctl.engine.sweep import CANCEL_AGAIN_S, Sweeper
 from mmctl.engine.swept import Scope, Swept
 from mmctl.errors import MmctlError
@@ -99,7 +99,10 @@ class Engine:
             recovering = asyncio.gather(*(recover(pair) for pair in pairs))
             limited = [measure(pair) for pair in pairs if pair.spec.limits is not None]
             _, seen, _, _ = await asyncio.gather(
-                desk.refresh_balances(), recovering, asyncio.gather(*limited), look_outside(desk, pairs)
+                patiently(self._clock, desk.refresh_balances),
+                recovering,
+                asyncio.gather(*limited),
+                look_outside(desk, pairs),
             )
             desk.epoch = next_epoch(desk, await desk.presence.floor(max(seen, default=0)))
             desk.presence.begin(desk.epoch, partial(pair_records, pairs))

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from mmctl.core.decide import PairDecider
 from mmctl.core.entries import Recalled
-from mmctl.core.events import OrderEvent, Seen, Unsettled
+from mmctl.core.events import CancelRefused, OrderEvent, Seen, Unsettled
 from mmctl.core.freshness import BookAge, Stale
 from mmctl.core.instrument import Instrument
 from mmctl.core.ledger import Change, Ledger
@@ -245,7 +245,7 @@ class Pair:
                 self.strangers.setdefault(event.client_id, self.clock.monotonic())
                 self.doubts.set()
             return
-        self._act_on(change, change.order)
+        self._act_on(event, change, change.order)
 
     def _remember(self, seen: Seen) -> None:
         """An order of an earlier run is shown of which trades are counted already; they must not count again."""
@@ -290,7 +290,7 @@ class Pair:
         totals.rejected += after.state is State.REJECTED
         totals.unknown += after.state is State.UNKNOWN
 
-    def _act_on(self, change: Change, order: Order) -> None:
+    def _act_on(self, event: OrderEvent, change: Change, order: Order) -> None:
         self._count(change.before, order)
         self._free(order)
         if change.before is None or change.before.state is not State.OPEN:
@@ -299,9 +299,15 @@ class Pair:
             self.totals.fills += 1
             self.report(Filled(self.spec.name, self.instrument, order, change.fill))
             self._mind_fill_rate()
-        if change.fault:
+        if change.fault and isinstance(event, CancelRefused):
+            # While the venue wants quiet, every order is refused, again and again.
+            detail = f"{order.client_id}: {change.fault}"
+            self.trouble("cancel_refused", detail, "asking again, for others too", kind="order")
+        elif change.fault:
             action = "cancelling it" if change.appeared else "asking the venue"
             self.fault("order", f"{order.client_id}: {change.fault}", action)
+        if order.state is State.CANCELLED:
+            self.over("cancel_refused")
         if change.appeared:
             self.orders_sent.set()
         if change.appeared and change.before is not None and order.cancel is not CancelState.SENT:

@@ -119,7 +119,8 @@ async def catch_up(pair: Pair) -> None:
     pair.trades_due_s = pair.clock.monotonic() + TRADES_EVERY_S
     if missed := pair.totals.fills - counted:
         moved = pair.ledger.position - position
-        pair.fault("trades", f"{missed} fills had not been told", f"counted now, the position moves by {moved:f}")
+        action = f"counted now, the position moves by {moved:f}" if moved else "noted, their quantities were counted"
+        pair.fault("trades", f"{missed} fills had not been told", action)
 
 
 async def _count_past(pair: Pair, fills: Sequence[Fill]) -> None:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from mmctl.core.order import Order, State
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.pair import Pair
 from mmctl.engine.reconcile import ask_once, catch_up
-from mmctl.errors import VenueError
+from mmctl.errors import VenueError, VenueUnreachable
+from mmctl.ports import Clock
+
+START_TRIES = 3
+START_PAUSE_S = 1.0
+
+Read = TypeVar("Read")
+
+
+async def patiently(clock: Clock, read: Callable[[], Awaitable[Read]]) -> Read:
+    """What ``read`` says; one lost answer ends no start. Raises the last ``VenueUnreachable``, a refusal at once."""
+    for _ in range(START_TRIES - 1):
+        try:
+            return await read()
+        except VenueUnreachable:
+            await clock.sleep(START_PAUSE_S)
+    return await read()
 
 
 async def recover(pair: Pair) -> int:
@@ -34,7 +52,7 @@ async def recover(pair: Pair) -> int:
             signed_at_s=now_s,
         )
         pair.ledger.remember(order, dict(one.trades), now_s, accepted=one.accepted)
-    adopted = await adopt(pair)
+    adopted = await patiently(pair.clock, partial(adopt, pair))
     left = sum(order.state is State.UNKNOWN for order in pair.ledger.live())
     if adopted or left:
         detail = f"{adopted} own orders of an earlier run are open"
@@ -65,7 +83,7 @@ async def adopt(pair: Pair) -> int:
 async def look_outside(desk: AccountDesk, pairs: Sequence[Pair]) -> None:
     """Tell of own orders in symbols that the profile does not make: they are left alone. Raises ``VenueError``."""
     made = {pair.spec.symbol for pair in pairs}
-    listing = await desk.venue.open_orders(None)
+    listing = await patiently(desk.clock, partial(desk.venue.open_orders, None))
     outside: dict[str, int] = {}
     for seen in listing.own:
         if seen.symbol and seen.symbol not in made:

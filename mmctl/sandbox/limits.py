@@ -20,6 +20,8 @@ from mmctl.sandbox.refusals import Refusal, banned, too_many_orders, too_much_we
 INTERVAL_MS = {"SECOND": 1000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
 PATIENCE = 20
 """Requests after a 429 that are still answered with 429."""
+ON_THEIR_WAY_S = 0.1
+"""What comes so soon after it was sent before anybody could know."""
 FIRST_BAN_MS = 120_000
 
 
@@ -148,9 +150,9 @@ class Limits:
             return
         assert self._blocked is not None
         self.disobeyed += 1
-        late_ms = int((self.monotonic() - self._blocked_at_s) * 1000)
-        self.disobeyed_late_ms[what] = max(self.disobeyed_late_ms.get(what, 0), late_ms)
-        self._refused += 1
+        late_s = self.monotonic() - self._blocked_at_s
+        self.disobeyed_late_ms[what] = max(self.disobeyed_late_ms.get(what, 0), int(late_s * 1000))
+        self._refused += late_s > ON_THEIR_WAY_S
         if self._blocked.status == 429 and self._refused > PATIENCE:
             self.block(418, now_ms + FIRST_BAN_MS * 2**self._bans)
             self._bans = min(self._bans + 1, 10)

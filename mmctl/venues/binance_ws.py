@@ -23,7 +23,7 @@ from mmctl.wire.binance import CONNECT_WEIGHT, TIME, Reply, UnknownShape, read_f
 from mmctl.wire.binance_sign import Params
 from mmctl.wire.binance_urls import place_of
 
-STEADY_S = 60.0
+STEADY_S = 20.0
 """A connection that lasted so long was a good one: the next pause is a short one again."""
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from mmctl.core.entries import Entry, Kind, Recalled, Unfinished
-from mmctl.core.events import Ended, Fill, Seen
+from mmctl.core.events import CancelRefused, Ended, Fill, Seen
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
 from mmctl.core.report import RoundDone
 from mmctl.engine.reconcile import catch_up
-from mmctl.errors import JournalUnwritable
+from mmctl.errors import JournalUnwritable, VenueUnreachable
+from mmctl.ports import Listing
 
 from .world import (
+    BTC,
     VIRTUAL,
     D,
     World,
@@ -403,3 +405,42 @@ async def test_an_order_that_a_lagging_listing_shows_once_more_is_not_counted_tw
     world.pair.on_event(Ended(OLD, "31", State.FILLED, D(5), "filled"))
     assert world.pair.ledger.position == D(5), "its trade was counted by the run that saw it"
     await world.venue.close()
+
+
+async def test_one_lost_answer_ends_no_start(state_dir: Path) -> None:
+    world = make_world(state_dir, pair_spec())
+    lost, listed = [2, 2], world.venue.open_orders
+
+    async def flaky(symbol: str | None) -> Listing:
+        kind = 0 if symbol is None else 1
+        if lost[kind]:
+            lost[kind] -= 1
+            raise VenueUnreachable("no answer")
+        return await listed(symbol)
+
+    world.venue.open_orders = flaky  # type: ignore[method-assign]
+    await prepare(world)
+    lost[1] = 3
+    with pytest.raises(VenueUnreachable):
+        await prepare(world)
+    await world.venue.close()
+
+
+async def test_cancels_that_are_refused_again_and_again_are_told_once(state_dir: Path) -> None:
+    async with quoting(state_dir) as world:
+        await asyncio.sleep(0.5)
+        submit = world.venue.submit
+
+        def refuse(places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
+            submit(places, ())
+            for one in cancels:
+                asyncio.get_running_loop().call_soon(
+                    world.venue._line.listener, one.symbol, CancelRefused(one.client_id, False, "quiet, please")
+                )
+
+        world.venue.submit = refuse  # type: ignore[method-assign]
+        world.fake.silent(BTC)
+        await asyncio.sleep(8)
+        assert len([one for one in world.faults("order") if "quiet" in one.detail]) == 1
+        vars(world.venue).pop("submit")
+        await until(lambda: not world.venue.own(), 70)

@@ -41,16 +41,21 @@ def test_weight_is_counted_by_the_full_minute() -> None:
 
 
 def test_who_goes_on_asking_is_banned_and_then_for_longer() -> None:
-    limits = Limits((LimitRule("REQUEST_WEIGHT", "DAY", 1, 1),))
+    """What was on its way when the first 429 was said is not held against anybody."""
+    now_s = 0.0
+    limits = Limits((LimitRule("REQUEST_WEIGHT", "DAY", 1, 1),), monotonic=lambda: now_s)
     limits.use(1, NOON)
     statuses = []
-    for _ in range(PATIENCE + 3):
+    for number in range(50 + PATIENCE + 3):
+        now_s = 0.0 if number < 50 else 0.2
         with pytest.raises(Refusal) as refused:
             limits.use(1, NOON)
         statuses.append(refused.value.status)
-    assert statuses == [429] * (PATIENCE + 1) + [418] * 2
+    assert statuses[:50] == [429] * 50
+    statuses = statuses[49:]
+    assert statuses == [429] * (PATIENCE + 1) + [418] * 3
     assert refused.value.retry_after_ms == NOON + FIRST_BAN_MS
-    assert limits.disobeyed == PATIENCE + 2
+    assert limits.disobeyed == 50 + PATIENCE + 2
 
 
 def test_orders_are_counted_by_account_and_given_back_when_they_trade() -> None:
