@@ -113,7 +113,7 @@ class Trouble:
         self._site.timeline.after(seconds, act)
 
     def peace(self) -> None:
-        """No trouble any more: the network is good, halts are lifted, clocks are right, the market stands still."""
+        """No trouble any more: the network is good, clocks are right, the market stands still."""
         self._on = False
         site = self._site
         site.air.weather = CALM
@@ -132,7 +132,6 @@ class Trouble:
         for market in site.exchange.markets.values():
             market.rules.open_order_cap = OPEN_ORDER_CAP
         self._watch.note("peace")
-        self.lift()
 
     def lift(self) -> None:
         """Resume everything."""
