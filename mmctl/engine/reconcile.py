@@ -206,11 +206,18 @@ async def compare(pair: Pair, suspects: set[str]) -> set[str]:
         pair.doubts.set()
     await _roll_back(pair, [seen for seen in unknown if seen.client_id in suspects])
     cancel_unwanted(pair)
-    if pair.trades_missed or pair.clock.monotonic() >= pair.trades_due_s:
-        await catch_up(pair)
-        pair.trades_missed = False
-    await pair.desk.refresh_balances(0.0 if pair.balances_in_doubt else BALANCES_EVERY_S)
-    pair.balances_in_doubt = False
+    # What comes up while these are read is another doubt, and stays.
+    missed, pair.trades_missed = pair.trades_missed, False
+    in_doubt, pair.balances_in_doubt = pair.balances_in_doubt, False
+    try:
+        if missed or pair.clock.monotonic() >= pair.trades_due_s:
+            await catch_up(pair)
+            missed = False
+        await pair.desk.refresh_balances(0.0 if in_doubt else BALANCES_EVERY_S)
+    except BaseException:
+        pair.trades_missed |= missed
+        pair.balances_in_doubt |= in_doubt
+        raise
     return {seen.client_id for seen in unknown} - suspects
 
 

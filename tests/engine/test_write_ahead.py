@@ -295,6 +295,26 @@ async def test_a_trade_that_a_kill_left_out_counts_though_its_order_is_over(stat
     await world.venue.close()
 
 
+async def test_a_gap_while_trades_are_read_is_another_one(state_dir: Path) -> None:
+    async with quoting(state_dir) as world:
+        await asyncio.sleep(0.5)
+        pair, gaps, reads = world.pair, 1, 0
+
+        async def fills(symbol: str, after_trade_id: str | None) -> list[Fill]:
+            nonlocal gaps, reads
+            reads += 1
+            if gaps:
+                gaps -= 1
+                pair.on_gap("the socket was cut")
+            return []
+
+        world.venue.fills = fills  # type: ignore[method-assign]
+        pair.on_gap("the socket was cut")
+        await asyncio.sleep(5)
+        assert reads == 2
+        assert not pair.trades_missed
+
+
 async def test_what_the_stream_tells_while_trades_are_read_was_told(state_dir: Path) -> None:
     async with quoting(state_dir) as world:
         await asyncio.sleep(0.5)
