@@ -66,22 +66,31 @@ async def ask_once(pair: Pair) -> bool:
     """
     asked = [order.client_id for order in pair.ledger.unsettled()] + sorted(pair.strangers)
     concluding: list[NotFound] = []
-    try:
-        for client_id in asked:
+    failed: VenueError | JournalUnwritable | None = None
+    for client_id in asked:
+        try:
             answer = await pair.desk.venue.query(pair.spec.symbol, client_id)
-            if isinstance(answer, NotFound) and _may_conclude(pair, answer):
-                concluding.append(answer)
-            else:
-                _take_answer(pair, client_id, answer)
+        except VenueError as error:
+            if failed is not None:
+                break  # it is the venue, and not this one order
+            failed = error
+            continue
+        if isinstance(answer, NotFound) and _may_conclude(pair, answer):
+            concluding.append(answer)
+        else:
+            _take_answer(pair, client_id, answer)
+    try:
         if concluding:
             await catch_up(pair)
     except (VenueError, JournalUnwritable) as error:
-        pair.trouble("query", str(error), "asking again")
+        failed, concluding = error, []
+    for answer in concluding:
+        _take_answer(pair, answer.client_id, answer)
+    if failed is not None:
+        pair.trouble("query", str(failed), "asking again")
         return True
     if asked:
         pair.over("query")
-    for answer in concluding:
-        _take_answer(pair, answer.client_id, answer)
     return bool(pair.ledger.unsettled() or pair.strangers)
 
 

@@ -25,6 +25,7 @@ from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder, Side, St
 from mmctl.core.report import Filled
 from mmctl.engine.batch import Batch
 from mmctl.engine.loop import Limits
+from mmctl.errors import VenueRefused
 
 from .world import BTC, SURE, VIRTUAL, D, World, keep_all, lose_all, near, now_s, pair_spec, quoting, until
 
@@ -110,6 +111,22 @@ async def test_the_trades_are_read_once_for_all_orders_that_were_not_found(state
         before = len(readings)
         await until(lambda: len(world.faults("order")) == 6, 30)
         assert len(readings) - before <= 4, "six orders, and a few rounds of asking"
+
+
+async def test_an_order_that_cannot_be_asked_for_keeps_no_other_in_doubt(state_dir: Path) -> None:
+    async with quoting(state_dir, before=lambda world: lose_all(world, arrives=False)) as world:
+        await until(lambda: len(world.pair.ledger.unsettled()) == 6, 10)
+        keep_all(world)
+        whole, first = world.venue.query, world.pair.ledger.unsettled()[0].client_id
+
+        async def query(symbol: str, client_id: str) -> object:
+            if client_id == first:
+                raise VenueRefused("this one order is of an unknown shape")
+            return await whole(symbol, client_id)
+
+        world.venue.query = query  # type: ignore[method-assign, assignment]
+        await until(lambda: [one.client_id for one in world.pair.ledger.unsettled()] == [first], 30)
+        assert len(world.faults("query")) == 1
 
 
 async def test_never_landed_takes_two_answers_after_the_landing_time(state_dir: Path) -> None:
