@@ -282,6 +282,12 @@ class Shared(Protocol):
     async def release(self, name: str, token: str, *, settled: bool) -> None:
         """Give up a lease that is ours, and, where nothing may still appear, the marker."""
 
+    async def mark_stop(self, venue: str, account: str, name: str, keep_s: float) -> None:
+        """Say that the stop ``name`` sweeps the account, for ``keep_s`` from now; zero: no more."""
+
+    async def stops(self, venue: str, account: str) -> list[str]:
+        """The names of the stops that sweep an account now."""
+
     async def close(self) -> None:
         """Let go of sockets. Never raises."""
 

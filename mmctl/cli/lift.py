@@ -1,4 +1,4 @@
-"""How ``resume`` lifts halts: those in scope, named one by one, and never while a stop is sweeping."""
+"""How ``resume`` lifts halts: those in scope, named one by one, and never while a stop sweeps, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ async def _lift_at(
             if not stack.enter_context(alone(stop_lock(latch.path.parent, venue, account))):
                 raise PairHeld(f"a stop is sweeping {venue}, account {account}", "resume when it has ended")
         shared, fault = await _reached(place)
-        resumed = await resume_everywhere(latch, shared, chosen, by=who(), at_ms=time.time_ns() // 1_000_000)
+        at_ms = time.time_ns() // 1_000_000
+        resumed = await resume_everywhere(latch, shared, chosen, by=who(), at_ms=at_ms, accounts=accounts)
     in_force, unread = await halts_everywhere(latch, shared)
     _tell(resumed, [halt for halt in in_force if (halt.scope.venue, halt.scope.account) in accounts], output)
     why = fault or resumed.why

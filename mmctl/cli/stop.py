@@ -20,6 +20,7 @@ from mmctl.cli.options import Output, note, warn_of_environment
 from mmctl.cli.shared_place import SharedPlace, shared_place
 from mmctl.cli.stop_receipt import Receipt, exit_code, journal_entries, receipt, tell_receipt
 from mmctl.cli.stop_targets import StopAsked, Target, targets, tell
+from mmctl.cli.sweeping import sweeping
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.lock import sharing, stop_lock
 from mmctl.engine.registry import Registry
@@ -131,9 +132,10 @@ async def stop_account(
     account, state_dir = target.account, latch.path.parent
     registry = Registry(state_dir, account.venue, account.name, clock, place.where)
     halting = halting or Halting(latch, place)
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         with contextlib.suppress(OSError):  # where no lock can be had, no halt can be set, which is told
             stack.enter_context(sharing(stop_lock(state_dir, account.venue, account.name)))
+        await stack.enter_async_context(sweeping(place, account.venue, account.name, asked.by))
         if asked.halt:
             await halting.begin(
                 scopes_of(account.venue, account.name, target.symbols, asked.layer), asked.why, asked.by

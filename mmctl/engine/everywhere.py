@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mmctl.engine.halt import FileHaltLatch, new_uid
-from mmctl.errors import SharedUnreadable, StateUnreadable
+from mmctl.errors import PairHeld, SharedUnreadable, StateUnreadable
 from mmctl.ports import Halt, HaltScope, Shared, SharedHalts
 
 SHARED_TIMEOUT_S = 2.0
@@ -134,12 +134,14 @@ async def resume_everywhere(
     *,
     by: str,
     at_ms: int,
+    accounts: Sequence[tuple[str, str]] = (),
     timeout_s: float = SHARED_TIMEOUT_S,
 ) -> Resumed:
     """Lift the halts in force that ``chosen`` picks, in both places, and mend rubbish in either.
 
     A halt that is known to be in Redis is not lifted here without it: other hosts would still be halted, and it would
-    come back. Raises ``StateUnreadable`` where the state folder cannot be read or written.
+    come back. Raises ``StateUnreadable`` where the state folder cannot be read or written, and ``PairHeld`` where a
+    stop sweeps one of ``accounts``, each a venue and an account, by what Redis says.
     """
     view, fault = await _view(shared, timeout_s)
     if shared is None:
@@ -149,6 +151,8 @@ async def resume_everywhere(
         there = [one for uid, one in view.halts.items() if uid not in view.lifted and chosen(one)]
         uids = list(dict.fromkeys(halt.uid for halt in (*here, *there)))
         try:
+            async with asyncio.timeout(timeout_s):
+                await _refuse_beside_a_stop(shared, accounts)
             if uids or view.rubbish:
                 async with asyncio.timeout(timeout_s):
                     await shared.lift(uids, by=by, at_ms=at_ms)
@@ -163,6 +167,13 @@ async def resume_everywhere(
     lifted = latch.resume(lambda halt: halt.uid not in in_redis and chosen(halt), by=by, at_ms=at_ms)
     left = tuple(halt for halt in latch.halts() if chosen(halt))
     return Resumed(lifted, left, fault if left or shared is not None else "")
+
+
+async def _refuse_beside_a_stop(shared: Shared, accounts: Sequence[tuple[str, str]]) -> None:
+    for venue, account in accounts:
+        if names := await shared.stops(venue, account):
+            said = f"a stop is sweeping {venue}, account {account}, by {shared.where}: {', '.join(names)}"
+            raise PairHeld(said, "resume when it has ended")
 
 
 async def _view(shared: Shared | None, timeout_s: float) -> tuple[SharedHalts, str]:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from mmctl.errors import SharedAway, SharedUnreadable, UsageError
 from mmctl.ports import Halt, Ownership, SharedHalts
+from mmctl.shared import scripts
 from mmctl.shared.halt_lines import halt_line, parsed, resume_line
 from mmctl.wire.redis_address import ADDRESS_FORM, secrets_of, server_of
 
@@ -30,14 +31,6 @@ KEEP_ENDED_S = 300
 """How long it is kept that an engine ended in good order: a guard may not see Redis for a while."""
 
 LISTEN_S = 5.0
-SCRIPT_EPOCH = """
-local stored = redis.call('GET', KEYS[1])
-local number = tonumber(stored or '0')
-if number == nil then return redis.error_reply('rubbish in ' .. KEYS[1]) end
-local epoch = math.max(number, tonumber(ARGV[1])) + 1
-redis.call('SET', KEYS[1], string.format('%.0f', epoch))
-return epoch
-"""
 
 T = TypeVar("T")
 
@@ -136,7 +129,7 @@ class RedisShared:
         return [record for record in records if record is not None]
 
     async def reserve_epoch(self, venue: str, owner: str, floor: int) -> int:
-        return int(await self._ask(self._client.eval(SCRIPT_EPOCH, 1, _account_key("epoch", venue, owner), floor)))
+        return int(await self._ask(self._client.eval(scripts.EPOCH, 1, _account_key("epoch", venue, owner), floor)))
 
     async def owners(self, names: Sequence[str]) -> list[Ownership]:
         pipeline = self._client.pipeline(transaction=False)
@@ -186,6 +179,14 @@ class RedisShared:
         lease.local.token = token.encode()
         with suppress(_NotOurs):
             await self._ask(lease.release())
+
+    async def mark_stop(self, venue: str, account: str, name: str, keep_s: float) -> None:
+        key = _account_key("stopping", venue, account)
+        await self._ask(self._client.eval(scripts.MARK_STOP, 1, key, name, round(1000 * keep_s)))
+
+    async def stops(self, venue: str, account: str) -> list[str]:
+        names = await self._ask(self._client.eval(scripts.STOPS, 1, _account_key("stopping", venue, account)))
+        return [name.decode(errors="replace") for name in names]
 
     async def close(self) -> None:
         await self._unsubscribe()

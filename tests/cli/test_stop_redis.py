@@ -16,7 +16,7 @@ from mmctl.engine.records import EngineRecord, LayerRecord, PairRecord, encoded
 from mmctl.ports import HaltScope
 from mmctl.shared.redis import HALTS, RedisShared
 
-from .harness import ROOT, Caller, RedisServer, environment, free_port, mmctl
+from .harness import ROOT, Caller, RedisServer, environment, free_port, mmctl, started
 from .test_stop_sandbox import Exchange, engine, exchange, is_quoted, shared_exchange
 from .test_stop_verbs import Held, halts, held, live, stopped
 
@@ -30,9 +30,17 @@ def shared(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
     return server
 
 
-def register(url: str, *, acknowledged: tuple[str, ...] = (), host: str = "another") -> None:
+QUICK_LAYERS = (LayerRecord(Layer.NEAR, 0.1, "ok", 3), LayerRecord(Layer.FAR, 0.5, "ok", 2))
+
+
+def register(
+    url: str,
+    *,
+    acknowledged: tuple[str, ...] = (),
+    host: str = "another",
+    layers: tuple[LayerRecord, ...] = QUICK_LAYERS,
+) -> None:
     """An engine on another host."""
-    layers = (LayerRecord(Layer.NEAR, 0.1, "ok", 3), LayerRecord(Layer.FAR, 0.5, "ok", 2))
     record = EngineRecord(
         "binance", "main", None, 7, host, "boot", 42, "1", "live", 0.2, 0, 0, 0.0, 1,
         (PairRecord("BTC-USDT", "BTCUSDT", layers),), acknowledged,
@@ -83,6 +91,27 @@ def test_a_running_engine_on_another_host_acknowledges(exchange: Exchange, share
         wait_for(lambda one: one["event"] == "skip" and (one["layer"], one["reason"]) == ("far", "halted"))
         assert mmctl("resume", *of_profile, env=here).code == 0
         wait_for(is_quoted("near"))
+
+
+def test_a_resume_on_another_host_waits_for_the_end_of_a_stop(
+    exchange: Exchange, shared: RedisServer, books: redis.Redis, tmp_path: Path
+) -> None:
+    exchange.ladder(Layer.NEAR, 1)
+    register(shared.url, layers=(LayerRecord(Layer.NEAR, 25.0),))  # who is watched for as long
+    of_profile = ("--profile", str(ROOT / "profiles" / "sandbox.toml"))
+    there, here = (environment(MMCTL_STATE_DIR=str(tmp_path / name)) for name in ("there", "here"))
+    with started("cancel-near", *of_profile, "--deadline", "30s", env=there) as process:
+        while books.exists("mmctl:stopping:binance:main", HALTS) != 2:
+            assert process.poll() is None
+        refused = mmctl("resume", *of_profile, env=here)
+        assert refused.code == 5
+        assert "a stop is sweeping binance, account main, by Redis at " in refused.err
+        assert f"(pid {process.pid})" in refused.err
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+    assert not books.exists("mmctl:stopping:binance:main")
+    done = mmctl("resume", *of_profile, env=here)
+    assert (done.code, done.out.startswith("lifted ")) == (0, True), done
 
 
 def test_without_redis_the_orders_go_all_the_same(

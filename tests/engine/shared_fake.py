@@ -25,6 +25,7 @@ class FakeServer:
     epochs: dict[tuple[str, str], int] = field(default_factory=dict)
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     markers: dict[str, tuple[str, float, float]] = field(default_factory=dict)
+    stops: dict[tuple[str, str, str], float] = field(default_factory=dict)
     changes: int = 0
 
     def flush(self) -> None:
@@ -130,6 +131,15 @@ class FakeShared:
             del self.server.leases[name]
             if settled and now.marker == token:
                 del self.server.markers[name]
+
+    async def mark_stop(self, venue: str, account: str, name: str, keep_s: float) -> None:
+        self._here()
+        self.server.stops[venue, account, name] = now_s() + keep_s
+
+    async def stops(self, venue: str, account: str) -> list[str]:
+        self._here()
+        found = self.server.stops.items()
+        return sorted(key[2] for key, until_s in found if key[:2] == (venue, account) and until_s > now_s())
 
     async def close(self) -> None:
         self.closed = True

@@ -88,6 +88,8 @@ async def test_rubbish_among_halts_is_told_and_a_resume_takes_it_away(
         lambda one: one.engines("binance", "main"),
         lambda one: one.put("binance", "main", 7, b"{}"),
         lambda one: one.reserve_epoch("binance", "42", 5),
+        lambda one: one.stops("binance", "main"),
+        lambda one: one.mark_stop("binance", "main", "me", 5.0),
         lambda one: one.owners(["p"]),
         lambda one: one.take("p", "me", 5.0),
         lambda one: one.renew("p", "me", 5.0),
@@ -97,6 +99,7 @@ async def test_rubbish_of_another_kind_is_told(
     shared: RedisShared, raw: Any, ask: Callable[[RedisShared], Awaitable[object]]
 ) -> None:
     keys = ("mmctl:engines:binance:main", "mmctl:epoch:binance:42", "mmctl:lease:p", "mmctl:owner:p")
+    raw.set("mmctl:stopping:binance:main", "rubbish")
     for key in keys:
         raw.hset(key, "rubbish", "1")
     raw.set(HALTS, "rubbish")
@@ -157,6 +160,27 @@ async def test_one_owner_has_a_lease_until_it_releases_it(
     await other.mark("p", "them", 5.0, 2.0)
     await other.release("p", "them", settled=True)
     assert await shared.owners(["p"]) == [Ownership(None)]
+
+
+async def test_each_stop_is_seen_for_its_own_time(
+    shared: RedisShared, connect: Callable[..., RedisShared], raw: Any
+) -> None:
+    other = connect()
+    assert await other.stops("binance", "a:b") == []
+    await shared.mark_stop("binance", "a:b", "anna@one (pid 1)", 0.3)
+    await other.mark_stop("binance", "a:b", "bob@two (pid 2)", 30.0)
+    await other.mark_stop("binance", "a", "bob@two (pid 2)", 30.0)
+    assert await other.stops("binance", "a:b") == ["anna@one (pid 1)", "bob@two (pid 2)"]
+    await asyncio.sleep(0.4)
+    assert await shared.stops("binance", "a:b") == ["bob@two (pid 2)"], "a killed one blocks nobody for long"
+    await shared.mark_stop("binance", "a:b", "anna@one (pid 1)", 10.0)
+    await shared.mark_stop("binance", "a:b", "anna@one (pid 1)", 20.0)
+    assert await shared.stops("binance", "a:b") == ["anna@one (pid 1)", "bob@two (pid 2)"]
+    assert 25 < raw.ttl("mmctl:stopping:binance:a%3Ab") <= 30
+    await other.mark_stop("binance", "a:b", "bob@two (pid 2)", 0.0)
+    assert 15 < raw.ttl("mmctl:stopping:binance:a%3Ab") <= 20
+    await shared.mark_stop("binance", "a:b", "anna@one (pid 1)", 0.0)
+    assert not raw.exists("mmctl:stopping:binance:a%3Ab")
 
 
 async def test_a_lease_runs_out_and_is_not_renewed_then(shared: RedisShared) -> None:
