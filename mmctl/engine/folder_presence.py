@@ -25,7 +25,7 @@ from mmctl.engine.shared_presence import SharedPresence
 from mmctl.errors import SharedUnreadable, StateUnreadable
 from mmctl.ports import Clock, Shared, Venue
 
-WRITE_EVERY_S = 0.25
+WRITE_EVERY_S = 0.5
 RECORD_MAX_AGE_S = 2.0
 """How old what others see of an engine may be before it places nothing."""
 
@@ -37,14 +37,11 @@ END_WITHIN_S = 2.0
 """How long a clean end may take to say so in Redis: after that others wait for the lease to run out."""
 
 
-async def _here(work: Callable[[], None]) -> None:
-    work()
-
-
 class FolderPresence:
     """Known by the state folder, and with ``shared`` by Redis. ``version`` is mmctl's, for people.
 
     ``write_in`` carries out the writing of records: in another thread, so that a slow disk holds nothing else up.
+    Without it they are written here and now.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class FolderPresence:
         *,
         shared: Shared | None = None,
         version: str = "",
-        write_in: Callable[[Callable[[], None]], Awaitable[None]] = _here,
+        write_in: Callable[[Callable[[], None]], Awaitable[None]] | None = None,
     ) -> None:
         self._state_dir = state_dir
         self._venue = venue
@@ -206,9 +203,12 @@ class FolderPresence:
         self._record = record
         if self._elsewhere is not None and _is_news(before, record):
             self._elsewhere.wake()
-        self._writing = asyncio.ensure_future(self._write_in(partial(self._file.write, record)))
         try:
-            await asyncio.shield(self._writing)
+            if self._write_in is None:
+                self._file.write(record)
+            else:
+                self._writing = asyncio.ensure_future(self._write_in(partial(self._file.write, record)))
+                await asyncio.shield(self._writing)
         except StateUnreadable as error:
             self._fault = str(error)
             self._faults.tell("record", self._fault, "placing nothing until it can be written")

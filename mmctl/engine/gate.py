@@ -82,6 +82,13 @@ class SendGate:
             return Hold("journal", fault)
         return self._desk.presence.hold(self._spec.symbol)
 
+    def may_be_halted(self) -> bool:
+        """Whether any halt is in force, or could be: a quick look, for whoever looks often."""
+        try:
+            return bool(self._killed or self._latch.halts())
+        except StateUnreadable:
+            return True
+
     def _halted(self, layer: Layer) -> Hold | None:
         """The halt of ``layer``, or why nobody can tell whether there is one."""
         if self._killed:

@@ -145,30 +145,44 @@ def _tell_stale(pair: Pair, state: LayerState, count: int) -> None:
     pair.trouble(f"stale {layer}", detail, f"cancelling {count} {layer} orders until the book is fresh", kind=reason)
 
 
-async def watch_halts(pair: Pair) -> None:
-    """Cancel a halted layer's orders as soon as the halt is seen, not only in the layer's next turn.
+class _HaltGuard:
+    """What cancels one pair's halted orders; it sees a wall clock that was set, too, and wakes the stale guard."""
 
-    It sees a wall clock that was set, too, and wakes the stale guard.
-    """
-    pace, again_s = _Pace(), dict.fromkeys(pair.layers, 0.0)
-    wall_ahead_ms = pair.clock.wall_ms() - pair.clock.monotonic() * 1000
-    while True:
-        await pair.clock.sleep(POLL_S)
-        pair.desk.presence.look()
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._pace, self._again_s = _Pace(), dict.fromkeys(pair.layers, 0.0)
+        self._wall_ahead_ms = pair.clock.wall_ms() - pair.clock.monotonic() * 1000
+
+    def look(self) -> None:
+        pair = self._pair
         now_s = pair.clock.monotonic()
         ahead_ms = pair.clock.wall_ms() - now_s * 1000
-        if abs(ahead_ms - wall_ahead_ms) > WALL_STEP_MS:
+        if abs(ahead_ms - self._wall_ahead_ms) > WALL_STEP_MS:
             pair.orders_sent.set()  # a book's age is judged by both clocks: a deadline may be nearer, or past
-        wall_ahead_ms = ahead_ms
+        self._wall_ahead_ms = ahead_ms
+        may_be = pair.gate.may_be_halted()
         for layer, state in pair.layers.items():
-            hold = pair.gate.hold(layer)
+            hold = pair.gate.hold(layer) if may_be else None
             if hold is None or not hold.halted:
                 pair.over(f"halted {layer}")
-            elif orders := pace.due(pair.cancellable(layer, again=now_s >= again_s[layer]), now_s):
-                again_s[layer] = now_s + CANCEL_AGAIN_S
+            elif orders := self._pace.due(pair.cancellable(layer, again=now_s >= self._again_s[layer]), now_s):
+                self._again_s[layer] = now_s + CANCEL_AGAIN_S
                 state.status = f"{hold.reason}: {hold.detail}"
                 pair.trouble(f"halted {layer}", hold.detail, f"cancelling {len(orders)} {layer} orders", kind="halted")
                 pair.cancel(orders, "halted")
+
+
+async def watch_halts(pairs: Sequence[Pair]) -> None:
+    """Cancel halted layers' orders as soon as the halt is seen, not only in a layer's next turn.
+
+    ``pairs`` are those of one account: one look at its halts is for all of them.
+    """
+    guards = [_HaltGuard(pair) for pair in pairs]
+    while True:
+        await pairs[0].clock.sleep(POLL_S)
+        pairs[0].desk.presence.look()
+        for guard in guards:
+            guard.look()
 
 
 async def watch_answers(pair: Pair) -> None:

@@ -114,12 +114,12 @@ class Engine:
         # for more than a tenth of a second; of what a run itself leaves behind there is little.
         gc.freeze()
         for desk in self._desks:
-            first = next(pair for pair in self.pairs if pair.desk is desk)
-            self._guard(first, "presence", desk.presence.run)
+            pairs = [pair for pair in self.pairs if pair.desk is desk]
+            self._guard(pairs[0], "presence", desk.presence.run)
+            self._guard(pairs[0], "halt guard", partial(watch_halts, pairs))
         for number, pair in enumerate(self.pairs):
             self._guard(pair, "stale guard", partial(watch_book, pair))
             self._guard(pair, "reading ahead", partial(read_ahead, pair, self._feed))
-            self._guard(pair, "halt guard", partial(watch_halts, pair))
             self._guard(pair, "answers guard", partial(watch_answers, pair))
             self._guard(pair, "settling", partial(settle_unknown, pair))
             # These two ask the venue at intervals: not for all pairs at the same moment.
