@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
+from functools import partial
 
 from mmctl.bootstrap_stop import stop_clock
 from mmctl.cli.diary import entries, write_down
@@ -77,7 +78,8 @@ async def _halt_account(
     await halting.begin(scopes_of(venue, account, target.symbols, asked.layer), asked.why)
     halts = await halting.end()
     # An engine acknowledges what it has seen; that what it sent before is answered is a stop's concern.
-    roll = Roll(registry.now, halts.uids, layer=None, symbols=(), landing_time_s=0.0, stranger_interval_s=None)
+    known = partial(registry.now, ended=True)
+    roll = Roll(known, halts.uids, layer=None, symbols=(), landing_time_s=0.0, stranger_interval_s=None)
     ends_s = clock.monotonic() + ACKNOWLEDGE_WITHIN_S
     while True:
         await registry.read(place.get)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,19 @@ def test_halt_says_who_has_seen_it(call: Caller, live: str, folder: Path, monkey
         (8, "not_reached"),
     ]
     assert done.code == 0
+
+
+def test_an_engine_that_ends_meanwhile_is_not_waited_for(
+    call: Caller, live: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmctl.cli.halt_verb.ACKNOWLEDGE_WITHIN_S", 3.0)
+    file = RecordFile(record_path(folder, "binance", "main", 7))
+    file.write(record(7))
+    ends = threading.Timer(1.0, lambda: file.close(keep=False))
+    ends.start()
+    done = call("halt", "--profile", live, "--output", "json")
+    ends.join()
+    assert (done.code, done.events[0]["engines"]) == (0, [])
 
 
 def test_a_halt_that_does_not_stand_is_exit_1(
