@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmctl import __version__
 from mmctl.bootstrap_shared import make_shared
 from mmctl.core.report import Faulted, Report
+from mmctl.engine.beside import beside
 from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.presence import Presence
@@ -46,7 +46,7 @@ def known_to_others(
         *(setup.state_dir, venue, setup.clock, latch, told),
         shared=shared,
         version=__version__,
-        write_in=asyncio.to_thread,
+        write_in=beside,
     )
     stack.push_async_callback(made.end)
     return made

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmctl.cli.beside import beside
 from mmctl.cli.options import note
 from mmctl.core.entries import Entry, Kind, Plain
+from mmctl.engine.beside import beside
 from mmctl.engine.halt import who
 from mmctl.errors import MmctlError
 

