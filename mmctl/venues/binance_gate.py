@@ -1,16 +1,24 @@
 """The account's rate budget in use: what may leave now, and until when nothing may.
 
-Quoting uses at most 80% of each limit, so that cancels, and a stop from another process, always find room. Once the
-venue says 429 or 418, nothing leaves before the time that it names; after a limit on orders alone, cancels still may.
+Quoting uses at most 80% of each limit, so that cancels, and a stop from another process, always find room. What is read
+for another reason (a stop lists the venue again and again) uses at most 90%: the rest is for cancels, of every process
+at this address. Once the venue says 429 or 418, nothing leaves before the time that it names; after a limit on orders
+alone, cancels still may.
 """
 
 from __future__ import annotations
 
 from mmctl.ports import Clock
 from mmctl.venues.binance_clock import ServerClock
-from mmctl.wire.binance import Call, Reply
+from mmctl.wire.binance import TIME, Call, Reply
 from mmctl.wire.binance_errors import ORDER_COUNT_CODE, Verdict, ban_ends_ms, judge
 from mmctl.wire.binance_limits import Limit, RateLedger, Ticket
+
+QUOTING_SHARE = 0.8
+"""How much of each limit placements, and what is read while this process quotes, may use."""
+
+READING_SHARE = 0.9
+"""How much of each limit all but cancels may use."""
 
 HOLD_UNSTATED_S = 60.0
 """How long to hold where a 429 names no time: the longest interval in which weight is counted."""
@@ -50,11 +58,14 @@ class RateGate:
         held_s = self.held_s(placing=call.orders > 0)
         if held_s:
             return f"{self._why}; held for another {held_s:.1f} s"
-        lacking = self.ledger.lacking(call.weight, call.orders, self._server.now_ms(), quoting=quoting)
+        share = QUOTING_SHARE if quoting else READING_SHARE
+        if call.ends or call is TIME:  # a cancel that is refused for its time stamp needs the venue's time
+            share = 1.0
+        lacking = self.ledger.lacking(call.weight, call.orders, self._server.now_ms(), share=share)
         if lacking is None:
             return None
-        share = f"{self.ledger.quoting_share:.0%} of " if quoting else ""
-        return f"the budget is used up: {share}{lacking.limit} {lacking}"
+        part = f"{share:.0%} of " if share < 1 else ""
+        return f"the budget is used up: {part}{lacking.limit} {lacking}"
 
     def take(self, call: Call) -> Ticket:
         """Count ``call``, which leaves now."""
@@ -63,7 +74,7 @@ class RateGate:
     def wait_s(self, weight: int) -> float:
         """Seconds until something that nobody can refuse to wait for may leave: a connection, a sign of life."""
         held_s = self.held_s(placing=False)
-        if held_s or self.ledger.lacking(weight, 0, self._server.now_ms(), quoting=False) is None:
+        if held_s or self.ledger.lacking(weight, 0, self._server.now_ms(), share=READING_SHARE) is None:
             return held_s
         return ROOM_AGAIN_S
 

@@ -3,14 +3,14 @@
 The parts are those of ``BinanceVenue``: signing, rate gate, reads, replies, and the sender, which holds cancels while
 the venue wants quiet and sends them first when that ends. Only the way is another: REST on ``StreamLink``, with neither
 WebSocket nor user data stream. Nothing is asked before the first listing: the clock is measured where the venue says
-that it is off.
+that it is off, and its limits where much of them is used: the venue may be one that allows less than Binance does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -29,11 +29,15 @@ from mmctl.venues.binance_rest import Rest
 from mmctl.venues.binance_sender import Sender
 from mmctl.wire import binance as wire
 from mmctl.wire.binance import UnknownShape
+from mmctl.wire.binance_limits import Kind
 from mmctl.wire.binance_orders import read_account, read_order
 from mmctl.wire.binance_sign import Signer
 
 TIMES = BinanceTimes(request_timeout_s=10.0)
 """A cancel may wait for its turn among hundreds, and while the venue wants quiet."""
+
+BUSY_SHARE = 0.1
+"""From which share of the limit that is assumed on the venue is asked for its real one."""
 
 
 class StopLink(Rest, Protocol):
@@ -86,6 +90,7 @@ class BinanceStopVenue:
         self._under_way: set[str] = set()
         self._one_by_one: set[str] = set()
         """Symbols in which the bulk cancel did not do it."""
+        self._knows_limits = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -100,7 +105,25 @@ class BinanceStopVenue:
 
     async def open_orders(self, symbol: str | None) -> Listing:
         self._check_open()
-        return await self._reads.listing(symbol)
+        listing = await self._reads.listing(symbol)
+        known = symbol or next((one.symbol for one in listing.own), "")
+        if known and not self._knows_limits and self._is_busy():
+            self._knows_limits = True
+            self._spawn(self._learn_limits(known))
+        return listing
+
+    def _is_busy(self) -> bool:
+        used = self._gate.used().items()
+        return any(limit.kind is Kind.WEIGHT and much > BUSY_SHARE * limit.limit for limit, much in used)
+
+    async def _learn_limits(self, symbol: str) -> None:
+        """The venue's limits come with a symbol's rules; the next listing asks again where they cannot be had now."""
+        try:
+            await self._reads.rules(symbol)
+        except VenueUnreachable:
+            self._knows_limits = False
+        except VenueRefused:
+            return  # another answer will not come
 
     async def instrument(self, symbol: str) -> Instrument:
         """The symbol's steps, whether or not it is trading now: what remains must be told in any case."""
@@ -135,9 +158,12 @@ class BinanceStopVenue:
             else:
                 self._sender.cancel(cancel)
         for symbol, asked in whole.items():
-            task = asyncio.create_task(self._cancel_all_of(symbol, asked))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._cancel_all_of(symbol, asked))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         self._closed = True

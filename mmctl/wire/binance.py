@@ -24,7 +24,8 @@ TRADES_PER_PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One thing that can be asked. ``weight`` counts against the address, ``orders`` against the account."""
+    """One thing that can be asked. ``weight`` counts against the address, ``orders`` against the account. ``ends``: it
+    ends orders."""
 
     method: str
     verb: str
@@ -32,15 +33,16 @@ class Call:
     weight: int
     signed: bool = True
     orders: int = 0
+    ends: bool = False
 
 
 PLACE = Call("order.place", "POST", "/api/v3/order", 1, orders=1)
 TEST = Call("order.test", "POST", "/api/v3/order/test", 1)
-CANCEL = Call("order.cancel", "DELETE", "/api/v3/order", 1)
+CANCEL = Call("order.cancel", "DELETE", "/api/v3/order", 1, ends=True)
 STATUS = Call("order.status", "GET", "/api/v3/order", 4)
 OPEN_ORDERS = Call("openOrders.status", "GET", "/api/v3/openOrders", 6)
 ALL_OPEN_ORDERS = Call("openOrders.status", "GET", "/api/v3/openOrders", 80)
-CANCEL_ALL = Call("openOrders.cancelAll", "DELETE", "/api/v3/openOrders", 1)
+CANCEL_ALL = Call("openOrders.cancelAll", "DELETE", "/api/v3/openOrders", 1, ends=True)
 ACCOUNT = Call("account.status", "GET", "/api/v3/account", 20)
 TRADES = Call("myTrades", "GET", "/api/v3/myTrades", 20)
 ORDER_COUNT = Call("account.rateLimits.orders", "GET", "/api/v3/rateLimit/order", 40)

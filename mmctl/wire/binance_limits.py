@@ -125,9 +125,8 @@ class _Counter:
 
 @dataclass(slots=True)
 class RateLedger:
-    """What is used of each limit, as far as we know; ``quoting_share`` of a limit is what quoting may use."""
+    """What is used of each limit, as far as we know."""
 
-    quoting_share: float = 0.8
     _counters: dict[tuple[Kind, int], _Counter] = field(default_factory=dict)
     _in_flight: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     _numbers: int = 0
@@ -143,13 +142,13 @@ class RateLedger:
         for key, limit in fresh.items():
             self._counters[key].limit = limit
 
-    def lacking(self, weight: int, orders: int, now_ms: int, *, quoting: bool) -> Limit | None:
-        """The first limit that a request would overstep, or, when ``quoting``, quoting's share of it."""
+    def lacking(self, weight: int, orders: int, now_ms: int, *, share: float) -> Limit | None:
+        """The first limit of which a request would overstep that ``share``."""
         cost = _cost(weight, orders)
         for counter in self._counters.values():
             self._roll(counter, now_ms)
             needed = cost[counter.limit.kind]
-            allowed = counter.limit.limit * (self.quoting_share if quoting else 1.0)
+            allowed = counter.limit.limit * share
             if needed and counter.used + self._in_flight[counter.limit.kind] + needed > allowed:
                 return counter.limit
         return None

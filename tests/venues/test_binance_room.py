@@ -20,7 +20,7 @@ from mmctl.venues.binance_requests import Requests
 from mmctl.venues.binance_rest import Rest
 from mmctl.venues.binance_sender import Sender
 from mmctl.venues.binance_ws import WsLink
-from mmctl.wire.binance import Call, Reply
+from mmctl.wire.binance import CANCEL_ALL, OPEN_ORDERS, TIME, Call, Reply
 from mmctl.wire.binance_limits import Kind, Limit
 from mmctl.wire.binance_sign import Signer
 
@@ -136,6 +136,35 @@ async def test_what_is_read_before_the_first_placement_leaves_room_for_cancels()
     await asyncio.sleep(BinanceTimes().landing_time_s + 1)
     assert not sender.quoting, "it only stops now, and may use all that is there"
     await sender.close()
+
+
+async def test_what_is_only_read_leaves_room_for_cancels() -> None:
+    """A stop that lists the venue again and again does not use up what an engine's cancels need."""
+    clock = Suspendable()
+    network, gate = Nowhere(clock), RateGate(clock, ServerClock(clock))
+    gate.ledger.set_limits([Limit(Kind.WEIGHT, 86_400, 1200)])
+    gate.spend(960)  # by quoting
+    listings = 0
+    while gate.refusal(OPEN_ORDERS, quoting=False) is None:
+        gate.take(OPEN_ORDERS)
+        listings += 1
+    assert listings == 20
+    assert gate.wait_s(6) > 0, "a connection waits too"
+    sender = make_sender(clock, network, gate)
+    for number in range(120):
+        sender.cancel(CancelOrder("BTCUSDT", f"N0B0000000000000{number:03}X"))
+    assert gate.used() == {Limit(Kind.WEIGHT, 86_400, 1200): 1200}
+    await sender.close()
+
+
+async def test_the_time_that_a_cancel_needs_may_be_asked_for_whenever_a_cancel_may() -> None:
+    clock = Suspendable()
+    gate = RateGate(clock, ServerClock(clock))
+    gate.ledger.set_limits([Limit(Kind.WEIGHT, 86_400, 1200)])
+    gate.spend(1199)
+    assert gate.refusal(TIME, quoting=True) is None
+    assert gate.refusal(CANCEL_ALL, quoting=False) is None
+    assert gate.refusal(OPEN_ORDERS, quoting=False) == "the budget is used up: 90% of 1200 request weight of 86400 s"
 
 
 def _order() -> NewOrder:

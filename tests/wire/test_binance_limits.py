@@ -45,16 +45,16 @@ def test_headers_and_arrays_say_the_same() -> None:
     )
 
 
-def test_quoting_has_four_fifths_and_cancels_have_all(ledger: RateLedger) -> None:
+def test_a_share_of_each_limit_is_kept(ledger: RateLedger) -> None:
     for _ in range(8):
-        assert ledger.lacking(1, 1, START_MS, quoting=True) is None
+        assert ledger.lacking(1, 1, START_MS, share=0.8) is None
         ledger.take(1, 1, START_MS)
-    assert ledger.lacking(1, 1, START_MS, quoting=True) == ORDERS
-    assert ledger.lacking(1, 0, START_MS, quoting=True) is None
+    assert ledger.lacking(1, 1, START_MS, share=0.8) == ORDERS
+    assert ledger.lacking(1, 0, START_MS, share=0.8) is None
     ledger.take(72, 0, START_MS)
-    assert ledger.lacking(1, 0, START_MS, quoting=True) == WEIGHT
-    assert ledger.lacking(20, 0, START_MS, quoting=False) is None
-    assert ledger.lacking(21, 0, START_MS, quoting=False) == WEIGHT
+    assert ledger.lacking(1, 0, START_MS, share=0.8) == WEIGHT
+    assert ledger.lacking(20, 0, START_MS, share=1.0) is None
+    assert ledger.lacking(21, 0, START_MS, share=1.0) == WEIGHT
 
 
 def test_the_venues_count_holds_with_what_is_in_flight_on_top(ledger: RateLedger) -> None:
@@ -88,16 +88,16 @@ def test_limits_that_are_told_replace_those_assumed(ledger: RateLedger) -> None:
     ledger.settle(ticket, [Told(Kind.WEIGHT, 60, 3, 1200)], START_MS)
     assert ledger.used(START_MS)[Limit(Kind.WEIGHT, 60, 1200)] == 3
     ledger.set_limits([])
-    assert ledger.lacking(10**9, 10**9, START_MS, quoting=True) is None
+    assert ledger.lacking(10**9, 10**9, START_MS, share=0.8) is None
 
 
 def test_a_clock_that_is_found_to_be_ahead_stops_no_quoting_until_it_is_caught_up(ledger: RateLedger) -> None:
     ahead_ms = START_MS + 3_600_000
     ledger.settle(ledger.take(1, 1, ahead_ms), [], ahead_ms)
-    assert ledger.lacking(1, 1, ahead_ms, quoting=True) is None
+    assert ledger.lacking(1, 1, ahead_ms, share=0.8) is None
     for second in range(60):  # from here on the venue's time is known
         now_ms = START_MS + 1000 * second
-        assert ledger.lacking(1, 1, now_ms, quoting=True) is None
+        assert ledger.lacking(1, 1, now_ms, share=0.8) is None
         ledger.settle(ledger.take(0, 1, now_ms), [Told(Kind.ORDERS, 10, 1)], now_ms)
     assert ledger.used(START_MS + 60_000)[ORDERS] == 0
 
@@ -106,7 +106,7 @@ def test_back_in_an_interval_all_that_was_counted_since_it_began_counts(ledger: 
     for now_ms, count in ((START_MS + 9_900, 5), (START_MS + 10_100, 2)):
         for _ in range(count):
             ledger.settle(ledger.take(0, 1, now_ms), [], now_ms)
-            ledger.lacking(0, 1, now_ms, quoting=True)
+            ledger.lacking(0, 1, now_ms, share=0.8)
     assert ledger.used(START_MS + 10_100)[ORDERS] == 2
     assert ledger.used(START_MS + 9_950)[ORDERS] == 7  # measured anew: 150 ms earlier than thought
     assert ledger.used(START_MS + 10_000)[ORDERS] == 0
