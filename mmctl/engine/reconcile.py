@@ -211,8 +211,11 @@ async def compare(pair: Pair, suspects: set[str]) -> set[str]:
             unknown.append(seen)
     missing = pair.ledger.judge({seen.client_id for seen in listing.own}, listing.asked_at_s)
     if missing:
-        pair.fault("listing", f"{len(missing)} orders are not in the venue's listing", "asking for each")
+        detail = f"{len(missing)} orders are not in the venue's listing"
+        pair.trouble("missing", detail, "asking for each, and for those of the next listings", kind="listing")
         pair.doubts.set()
+    else:
+        pair.over("missing")
     await _roll_back(pair, [seen for seen in unknown if seen.client_id in suspects])
     cancel_unwanted(pair)
     # What comes up while these are read is another doubt, and stays.

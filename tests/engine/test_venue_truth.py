@@ -333,3 +333,26 @@ async def test_an_adopted_order_above_the_maximum_only_shrinks(state_dir: Path) 
         assert large.client_id not in ids(world.venue.open_now())
         assert world.venue.own() == world.target()
         assert all(one.qty <= 10_020 for one in placed_by(world.rounds()))
+
+
+async def test_a_listing_that_goes_on_lagging_is_told_once(state_dir: Path) -> None:
+    async with quoting(state_dir) as world:
+        await asyncio.sleep(0.5)
+        whole = world.venue.open_orders
+
+        async def short(symbol: str | None) -> Listing:
+            listing = await whole(symbol)
+            return replace(listing, own=listing.own[1:])
+
+        world.venue.open_orders = short  # type: ignore[method-assign]
+        for _ in range(4):
+            world.pair.compare_wanted.set()
+            await asyncio.sleep(3)
+        assert len(world.faults("listing")) == 1
+        vars(world.venue).pop("open_orders")
+        world.pair.compare_wanted.set()
+        await asyncio.sleep(3)
+        world.venue.open_orders = short  # type: ignore[method-assign]
+        world.pair.compare_wanted.set()
+        await asyncio.sleep(3)
+        assert len(world.faults("listing")) == 2, "after a whole one it is news again"
