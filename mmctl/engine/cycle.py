@@ -184,7 +184,7 @@ def _alert(pair: Pair, state: LayerState, batch: Batch) -> None:
         state.recovered()
         return
     first = serious[0]
-    pair.balances_in_doubt |= any(one.code == "balance" for one in serious)
+    pair.desk.balances_in_doubt |= any(one.code == "balance" for one in serious)
     pair.compare_wanted.set()
     wait_s = state.back_off(pair.clock.monotonic(), faulted=False)
     if state.last_alert != first.code:

@@ -49,6 +49,8 @@ class AccountDesk:
         self._pairs: dict[str, PairEvents] = {}
         self._sequence = 0
         self._balances_asked_s = -inf
+        self.balances_in_doubt = False
+        """Whether the venue refused for want of a balance that it had told of, or its stream had a gap."""
         self._told_meanwhile: list[dict[str, Balance]] = []
         self._listeners: list[Callable[[Event], None]] = []
         venue.listen(self._on_event)
@@ -84,13 +86,14 @@ class AccountDesk:
         return self._budget
 
     async def refresh_balances(self, every_s: float = 0.0) -> None:
-        """Ask for all balances, unless that was done within ``every_s``.
+        """Ask for all balances, unless that was done within ``every_s`` and nothing has put them in doubt since.
 
         What the venue tells of them meanwhile is newer. Raises ``VenueError`` where they cannot be had.
         """
         now_s = self.clock.monotonic()
-        if now_s < self._balances_asked_s + every_s:
+        if now_s < self._balances_asked_s + every_s and not self.balances_in_doubt:
             return
+        in_doubt, self.balances_in_doubt = self.balances_in_doubt, False
         before_s, self._balances_asked_s = self._balances_asked_s, now_s
         newer: dict[str, Balance] = {}
         self._told_meanwhile.append(newer)
@@ -98,6 +101,7 @@ class AccountDesk:
             told = await self.venue.balances()
         except BaseException:
             self._balances_asked_s = before_s  # nothing was read
+            self.balances_in_doubt |= in_doubt
             raise
         finally:
             self._told_meanwhile.remove(newer)
@@ -122,6 +126,7 @@ class AccountDesk:
             self._budget.update(event.balances, self.clock.monotonic(), whole=False)
             return
         if isinstance(event, Gap):
+            self.balances_in_doubt = True
             for pair in self._pairs.values():
                 pair.on_gap(event.reason)
             return

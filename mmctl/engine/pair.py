@@ -123,8 +123,6 @@ class Pair:
         """Trades of earlier runs that are in the position, by client id, of orders that may be shown once more."""
         self.trades_due_s = desk.clock.monotonic()
         """When that list is read again though nothing seems to be missing."""
-        self.balances_in_doubt = False
-        """Whether the venue refused for want of a balance that it had told of."""
         self.progress_s = desk.clock.boot_s()
         """When the quoting loop last got on, on the clock that counts suspended time, and by the wall clock."""
         self.progress_ms = desk.clock.wall_ms()

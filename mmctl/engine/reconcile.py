@@ -220,15 +220,13 @@ async def compare(pair: Pair, suspects: set[str]) -> set[str]:
     cancel_unwanted(pair)
     # What comes up while these are read is another doubt, and stays.
     missed, pair.trades_missed = pair.trades_missed, False
-    in_doubt, pair.balances_in_doubt = pair.balances_in_doubt, False
     try:
         if missed or pair.clock.monotonic() >= pair.trades_due_s:
             await catch_up(pair)
             missed = False
-        await pair.desk.refresh_balances(0.0 if in_doubt else BALANCES_EVERY_S)
+        await pair.desk.refresh_balances(BALANCES_EVERY_S)
     except BaseException:
         pair.trades_missed |= missed
-        pair.balances_in_doubt |= in_doubt
         raise
     return {seen.client_id for seen in unknown} - suspects
 

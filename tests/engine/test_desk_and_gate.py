@@ -100,6 +100,29 @@ async def test_balances_are_read_again_on_a_schedule(state_dir: Path) -> None:
         assert len(world.venue.prices()[Side.SELL]) == 5
 
 
+async def test_balances_are_read_again_once_after_a_gap(state_dir: Path) -> None:
+    """Money that came while the stream said nothing is there at once, and one reading is for all pairs."""
+
+    def poor(world: World) -> None:
+        world.venue.deposit("BTC", -(D(10) ** 6))
+
+    async with quoting(state_dir, both("BTC"), both("ETH"), before=poor) as world:
+        await asyncio.sleep(2)
+        read, asked = world.venue.balances, 0
+
+        async def counted() -> Balances:
+            nonlocal asked
+            asked += 1
+            return await read()
+
+        world.venue.balances = counted  # type: ignore[method-assign]
+        world.venue._exchange.wallet._free["BTC"] = D(1000)
+        world.desk._on_event("", Gap("the socket was cut"))
+        await asyncio.sleep(3)
+        assert len(world.venue.prices("BTCUSDT")[Side.SELL]) == 5
+        assert asked == 1
+
+
 async def test_a_gap_is_for_every_pair_of_the_account(state_dir: Path) -> None:
     async with quoting(state_dir, both("BTC"), both("ETH")) as world:
         await asyncio.sleep(0.5)
