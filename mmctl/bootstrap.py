@@ -18,6 +18,7 @@ from mmctl.bootstrap_presence import known_to_others
 from mmctl.core.instrument import Instrument, plain
 from mmctl.core.report import Report
 from mmctl.core.spec import PairSpec, Strategy
+from mmctl.engine.beside import beside
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.epoch import next_epoch
 from mmctl.engine.halt import FileHaltLatch
@@ -258,7 +259,7 @@ async def open_pairs(
         pairs: list[Pair] = []
         async for opened in choice(setup, feed, stack):
             presence = opened.presence(setup, opened.venue, latch, report, written, stack)
-            desk = AccountDesk(opened.venue, setup.clock, report, written, presence)
+            desk = AccountDesk(opened.venue, setup.clock, report, written, presence, beside)
             desk.unread = opened.unread
             for spec in opened.pairs:
                 instrument = coarser(await opened.venue.instrument(spec.symbol), spec)

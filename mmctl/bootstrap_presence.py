@@ -46,7 +46,7 @@ def known_to_others(
         *(setup.state_dir, venue, setup.clock, latch, told),
         shared=shared,
         version=__version__,
-        write_in=beside,
+        done_by=beside,
     )
     stack.push_async_callback(made.end)
     return made

@@ -5,12 +5,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 _T = TypeVar("_T")
 
 
-async def beside(work: Callable[[], _T]) -> _T:
+class DoneBy(Protocol):
+    """How work that may block is done: ``beside`` the loop, or, under virtual time, ``at_once``."""
+
+    async def __call__(self, work: Callable[[], _T], /) -> _T:
+        """Do ``work``. Raises what it raises."""
+
+
+async def at_once(work: Callable[[], _T], /) -> _T:
+    """Do ``work`` here and now, in the loop's way. Raises what it raises."""
+    return work()
+
+
+async def beside(work: Callable[[], _T], /) -> _T:
     """Do ``work``, which may block, in a thread that nobody ever has to wait for. Raises what it raises."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_T] = loop.create_future()

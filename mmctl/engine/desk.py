@@ -12,6 +12,7 @@ from mmctl.core.instrument import Instrument
 from mmctl.core.order import Layer, Side, encode_own_id
 from mmctl.core.report import Faulted, Report
 from mmctl.core.risk import Room
+from mmctl.engine.beside import DoneBy, at_once
 from mmctl.engine.presence import NoPresence, Presence
 from mmctl.engine.scribe import Scribe
 from mmctl.ports import Clock, Journal, Venue
@@ -37,12 +38,14 @@ class AccountDesk:
         report: Callable[[Report], None],
         journal: Journal,
         presence: Presence | None = None,
+        done_by: DoneBy = at_once,
     ) -> None:
         self.venue = venue
         self.clock = clock
         self.report = report
         self.scribe = Scribe(journal, clock, venue)
         self.presence = presence or NoPresence()
+        self.done_by = done_by
         self.unread = ""
         """Why the account cannot be read, where a mock stands in for it in a verb that only looks."""
         self._budget = Budget()

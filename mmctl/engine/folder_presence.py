@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from mmctl.core.report import Report
+from mmctl.engine.beside import DoneBy, at_once
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.hold import Hold
 from mmctl.engine.lasting import LastingFaults
@@ -40,8 +41,8 @@ END_WITHIN_S = 2.0
 class FolderPresence:
     """Known by the state folder, and with ``shared`` by Redis. ``version`` is mmctl's, for people.
 
-    ``write_in`` carries out the writing of records: in another thread, so that a slow disk holds nothing else up.
-    Without it they are written here and now.
+    ``done_by`` carries out what is written while the engine quotes: beside the loop, so that a slow disk holds nothing
+    else up. Without it that is done here and now.
     """
 
     def __init__(
@@ -54,17 +55,19 @@ class FolderPresence:
         *,
         shared: Shared | None = None,
         version: str = "",
-        write_in: Callable[[Callable[[], None]], Awaitable[None]] | None = None,
+        done_by: DoneBy | None = None,
     ) -> None:
         self._state_dir = state_dir
         self._venue = venue
         self._clock = clock
         self._latch = latch
         self._version = version
-        self._write_in = write_in
+        self._done_by = done_by
         self._faults = LastingFaults(clock, report, "shared")
         self._elsewhere = (
-            None if shared is None else SharedPresence(shared, venue, clock, latch, self._faults, self.look)
+            None
+            if shared is None
+            else SharedPresence(shared, venue, clock, latch, self._faults, self.look, done_by or at_once)
         )
         self._locks: dict[str, PairLock] = {}
         self._file: RecordFile | None = None
@@ -204,10 +207,10 @@ class FolderPresence:
         if self._elsewhere is not None and _is_news(before, record):
             self._elsewhere.wake()
         try:
-            if self._write_in is None:
+            if self._done_by is None:
                 self._file.write(record)
             else:
-                self._writing = asyncio.ensure_future(self._write_in(partial(self._file.write, record)))
+                self._writing = asyncio.ensure_future(self._done_by(partial(self._file.write, record)))
                 await asyncio.shield(self._writing)
         except StateUnreadable as error:
             self._fault = str(error)

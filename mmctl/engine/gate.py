@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mmctl.core.entries import Entry
 from mmctl.core.events import Request, Unsettled
@@ -27,6 +28,9 @@ from mmctl.ports import Halt, HaltLatch, HaltScope
 
 CANCELS_WAIT_S = 0.005
 """How long a turn's cancels are held back for its placements, which leave first: several times what a commit takes."""
+
+WRITTEN_WITHIN_S = 2.0
+"""How long a halt may take to the disk before somebody is told that it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class SendGate:
         self.superseded_by: int | None = None
         """The epoch of a younger engine whose order was seen, if any: this engine then places no more."""
         self._killed = ""
+        """Why the gate itself holds, if it does."""
+        self._killing: asyncio.Task[None] | None = None
 
     def hold(self, layer: Layer) -> Hold | None:
         """Why ``layer`` may not place now, or ``None``."""
@@ -110,22 +116,39 @@ class SendGate:
         except StateUnreadable:  # told as the hold that it is
             return ()
 
-    def kill(self, why: str, at_ms: int) -> str:
-        """Halt this pair until a person resumes; returns what was done, for the operator.
+    def kill(self, why: str, at_ms: int, tell: Callable[[str], None]) -> None:
+        """Halt this pair from now on until a person resumes; ``tell`` is given what was done, for the operator.
 
-        Where the halt cannot be written down it holds for as long as this engine lives.
+        The halt is written down beside the loop. For as long as that takes, and where it cannot be done for as long as
+        this engine lives, the gate itself holds.
         """
-        spec = self._spec
+        self._killed = why
+        self._killing = asyncio.create_task(self._write_down(why, at_ms, tell))
+
+    async def _write_down(self, why: str, at_ms: int, tell: Callable[[str], None]) -> None:
+        spec, by = self._spec, f"mmctl engine {self._desk.epoch}"
         scope = HaltScope(spec.venue, spec.account, spec.symbol)
+        writing = asyncio.ensure_future(
+            self._desk.done_by(partial(self._latch.set, scope, by=by, at_ms=at_ms, why=why))
+        )
+        await asyncio.wait((writing,), timeout=WRITTEN_WITHIN_S)
+        if not writing.done():
+            tell("halted for as long as mmctl runs: the halt is not written down yet, the disk hangs")
         try:
-            halt = self._latch.set(scope, by=f"mmctl engine {self._desk.epoch}", at_ms=at_ms, why=why)
+            halt = await writing
         except StateUnreadable as error:
             self._killed = f"{why}; the halt could not be written down: {error}"
             done = "halted until mmctl is started again"
         else:
+            self._killed = ""  # the file holds it from here on, and a resume may lift it
             done = f"halt {halt.number} is set: `mmctl resume` lifts it"
         self._desk.scribe.halted(spec.symbol, why, done)
-        return done
+        tell(done)
+
+    async def written_down(self) -> None:
+        """Wait for a halt that is being written down, for a bounded time: it is to outlive this engine."""
+        if self._killing is not None:
+            await asyncio.wait((self._killing,), timeout=WRITTEN_WITHIN_S)
 
     async def send(
         self,

@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,14 +43,17 @@ class _Records:
 
 
 class FileHaltLatch:
-    """Halts of one state folder. Reading costs one ``stat`` while nothing changes."""
+    """Halts of one state folder. Reading costs one ``stat`` while nothing changes.
+
+    One thread may write while another reads: what was read is kept as a whole.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE_NAME
         self._name = os.fspath(self.path)
-        self._signature: tuple[int, int, int] | None = None
-        self._records = _Records({}, frozenset(), 0, ())
-        self._seen: dict[int, Halt] = {}
+        self._newest: tuple[tuple[int, int, int] | None, _Records] = (None, _Records({}, frozenset(), 0, ()))
+        """What the file was like when it was last read, and what it held."""
+        self._seen: Mapping[int, Halt] = {}
         """All halts that this object ever read, lifted ones too."""
 
     def halts(self) -> tuple[Halt, ...]:
@@ -144,8 +147,9 @@ class FileHaltLatch:
         try:
             status = os.stat(self._name)
             signature = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if signature == self._signature:
-                return self._records
+            known, records = self._newest
+            if signature == known:
+                return records
             records = _parse(self.path.read_bytes())
         except FileNotFoundError:
             signature, records = None, _Records({}, frozenset(), 0, ())
@@ -158,8 +162,8 @@ class FileHaltLatch:
             raise StateUnreadable(
                 f"the halt file {self.path} has lost records", "put it back, or restart mmctl to accept it"
             )
-        self._seen.update(records.halts)
-        self._signature, self._records = signature, records
+        self._seen = {**self._seen, **records.halts}
+        self._newest = (signature, records)
         return records
 
     def _append(self, record: dict[str, Any]) -> None:

@@ -161,6 +161,7 @@ class Engine:
             for task in self._guards:
                 task.cancel()
             await asyncio.gather(*self._guards, return_exceptions=True)
+            await asyncio.gather(*(pair.gate.written_down() for pair in self.pairs))
             gone = {desk for desk, one in swept.items() if one.proven}
             desks = dict.fromkeys(pair.desk for pair in self.pairs)
             await asyncio.gather(*(desk.presence.end(clean=leave_orders or desk in gone) for desk in desks))

@@ -323,7 +323,7 @@ class Pair:
         if all(hold is not None and hold.halted for hold in map(self.gate.hold, self.layers)):
             return
         why = f"more than {limits.max_fills_per_min} fills within a minute"
-        self.fault("kill_switch", why, self.gate.kill(why, self.clock.wall_ms()))
+        self.gate.kill(why, self.clock.wall_ms(), lambda done: self.fault("kill_switch", why, done))
 
     def _free(self, order: Order) -> None:
         """What an order reserved falls with its end, however that is known, or once the venue holds its lock."""

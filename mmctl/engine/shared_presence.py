@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from mmctl.engine.beside import DoneBy, at_once
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.hold import Hold
 from mmctl.engine.lasting import LastingFaults
@@ -40,6 +41,7 @@ class SharedPresence:
         latch: FileHaltLatch,
         faults: LastingFaults,
         seen: Callable[[], None],
+        done_by: DoneBy = at_once,
     ) -> None:
         self._shared = shared
         self._venue = venue
@@ -47,7 +49,7 @@ class SharedPresence:
         self._clock = clock
         self._faults = faults
         self._seen = seen
-        self._view = SharedHaltsView(latch, shared, clock, venue.name, venue.account)
+        self._view = SharedHaltsView(latch, shared, clock, venue.name, venue.account, done_by)
         self._leases: dict[str, Lease] = {}
         self._reserved = 0
         self._epoch_owed = False

@@ -60,7 +60,7 @@ async def measured(folder: Path, url: str | None, seconds: float) -> None:
     shared = None if url is None else RedisShared(url)
     clock, latch = SystemClock(), FileHaltLatch(folder)
     presence = FolderPresence(
-        folder, VENUE, clock, latch, lambda _: None, shared=shared, version="bench", write_in=beside
+        folder, VENUE, clock, latch, lambda _: None, shared=shared, version="bench", done_by=beside
     )
     await presence.claim(["BTCUSDT"])
     presence.begin(1 + await presence.floor(int(time.time())), lambda: (PAIR,))

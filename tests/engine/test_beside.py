@@ -23,7 +23,7 @@ def test_a_disk_that_hangs_while_a_record_is_written_keeps_no_process_from_its_e
     async def write() -> None:
         async with AsyncExitStack() as stack:
             made: Any = known_to_others(setup, venue, FileHaltLatch(tmp_path), print, NoJournal(), stack)
-            await made._write_in(lambda: seen.append(threading.current_thread().daemon))
+            await made._done_by(lambda: seen.append(threading.current_thread().daemon))
 
     asyncio.run(write())
     assert seen == [True], "the end of a process waits for every other thread"

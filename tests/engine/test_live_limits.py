@@ -16,7 +16,7 @@ from mmctl.core.report import Skipped
 from mmctl.core.spec import PairSpec
 from mmctl.errors import VenueUnreachable
 
-from .world import BTC, VIRTUAL, D, World, both, make_book, pair_spec, quoting, until
+from .world import BTC, VIRTUAL, D, World, both, make_book, now_s, pair_spec, quoting, until
 
 pytestmark = VIRTUAL
 
@@ -100,6 +100,47 @@ async def test_fills_that_come_too_fast_halt_the_pair_until_a_person_resumes(sta
         assert len(world.faults("kill_switch")) == 1
         world.resume()
         await until(lambda: len(world.venue.own()) == 6)
+
+
+async def test_a_kill_switch_holds_from_its_first_moment_while_a_disk_hangs(state_dir: Path) -> None:
+    going = asyncio.Event()
+
+    async def slowly(work: Callable[[], object]) -> object:
+        await going.wait()
+        return work()
+
+    limits = limited(max_fills_per_min=2, max_basis_bps=D(500))
+    async with quoting(state_dir, limits, before=beside("100")) as world:
+        world.desk.done_by = slowly  # type: ignore[assignment]
+        await until(lambda: len(world.venue.own()) == 6)
+        world.move("101")  # through all asks
+        await until(lambda: world.pair.gate.may_be_halted())
+        since_s = now_s()
+        await until(lambda: world.venue.own() == [])
+        assert (world.latch.halts(), world.faults("kill_switch")) == ((), [])
+        world.move("100")
+        await asyncio.sleep(10)
+        assert not [sent for sent in world.venue.sent if sent.places and sent.at_s >= since_s]
+        (fault,) = world.faults("kill_switch")
+        assert "not written down yet" in fault.action
+        going.set()
+        await until(lambda: world.latch.halts())
+        assert "is set" in world.faults("kill_switch")[-1].action
+        await asyncio.sleep(10)
+        assert world.venue.own() == []
+        world.resume()
+        await until(lambda: len(world.venue.own()) == 6)
+
+
+async def test_an_engine_that_ends_waits_for_the_halt_that_it_writes_down(state_dir: Path) -> None:
+    async def slowly(work: Callable[[], object]) -> object:
+        await asyncio.sleep(1.5)
+        return work()
+
+    async with quoting(state_dir, limited(), before=beside("100")) as world:
+        world.desk.done_by = slowly  # type: ignore[assignment]
+        world.pair.gate.kill("too many fills", 1, lambda done: None)
+    assert [halt.why for halt in world.latch.halts()] == ["too many fills"]
 
 
 async def test_a_halted_ladder_keeps_no_kill_switch_from_the_other(state_dir: Path) -> None:

@@ -20,7 +20,7 @@ from mmctl.engine.loop import Limits
 from mmctl.engine.records import decoded
 from mmctl.engine.registered import EngineState, Life, engines
 from mmctl.errors import PairHeld
-from mmctl.ports import HaltScope
+from mmctl.ports import Halt, HaltScope
 
 from .shared_fake import FakeServer, FakeShared
 from .world import SURE, VIRTUAL, World, both, make_world, near, now_s, pair_spec, prepare
@@ -333,7 +333,7 @@ async def test_a_disk_that_hangs_holds_placements_and_nothing_else(host: MakeHos
         await going.wait()
         work()
 
-    one.presence._write_in = slowly
+    one.presence._done_by = slowly
     async with quoting(one) as world:
         going.clear()
         await asyncio.sleep(2.5)
@@ -566,7 +566,7 @@ async def test_a_halt_set_with_redis_away_reaches_the_others_when_it_is_back(hos
     async with quoting(one), quoting(two):
         one.shared.away = True
         await asyncio.sleep(1)
-        one.world.pair.gate.kill("too many fills", 1)
+        one.world.pair.gate.kill("too many fills", 1, lambda done: None)
         symbol_halt = FileHaltLatch(one.folder).set(ALL, by="anna", at_ms=1, why="drill")
         await asyncio.sleep(1)
         assert not server.halts
@@ -575,6 +575,34 @@ async def test_a_halt_set_with_redis_away_reaches_the_others_when_it_is_back(hos
         assert len(server.halts) == 2
         assert two.state().acknowledged([symbol_halt.uid])
         assert FileHaltLatch(one.folder).shared() == set(server.halts)
+
+
+async def test_a_halt_from_elsewhere_holds_while_a_disk_hangs_and_keeps_the_lease(host: MakeHost) -> None:
+    server = FakeServer()
+    one = host("a", server)
+    going = asyncio.Event()
+
+    async def slowly(work: Callable[[], object]) -> object:
+        await going.wait()
+        return work()
+
+    async with quoting(one) as world:
+        assert one.presence._elsewhere is not None
+        one.presence._elsewhere._view._done_by = slowly  # type: ignore[assignment]
+        server.halts["ee"] = Halt(0, ALL, "bob", 5, "elsewhere", "ee")
+        await asyncio.sleep(0.3)
+        since_s = now_s()
+        world.move("103")
+        await asyncio.sleep(LEASE_S + 5)
+        assert one.placements(since_s) == 0
+        assert world.venue.cancels(since_s), "a cancel waits for nothing"
+        assert any("not written down here yet" in skip.detail for skip in one.skips(since_s))
+        assert server.leases["mock:main:BTCUSDT"][1] > now_s() + LANDING_S
+        assert world.latch.halts() == ()
+        going.set()
+        await asyncio.sleep(2)
+        assert [halt.uid for halt in world.latch.halts()] == ["ee"]
+        assert (one.placements(since_s), world.venue.own()) == (0, [])
 
 
 async def test_a_resume_without_redis_counts_for_a_halt_that_nobody_knew_to_be_there(host: MakeHost) -> None:
