@@ -166,7 +166,7 @@ async def test_nothing_is_measured_while_the_venue_wants_quiet() -> None:
 async def test_nothing_is_measured_over_budget() -> None:
     async with World() as world:
         ticket = world.gate.take(wire.TIME)
-        world.gate.ledger.settle(ticket, [Told(Kind.WEIGHT, 60, 4799)], world.server.now_ms())
+        world.gate.ledger.settle(ticket, [Told(Kind.WEIGHT, 60, 6000)], world.server.now_ms())
         with pytest.raises(VenueUnreachable, match="budget"):
             await world.reads.measure_clock(world.clock.monotonic())
 
