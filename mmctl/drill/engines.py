@@ -12,7 +12,7 @@ from mmctl.bootstrap import coarser
 from mmctl.core.book import Book, BookKey
 from mmctl.core.entries import Entry
 from mmctl.core.freshness import BookAge
-from mmctl.core.order import Layer
+from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder
 from mmctl.core.report import Report, RoundDone, Skipped
 from mmctl.core.spec import PairSpec
 from mmctl.drill.market import DrillFeed
@@ -63,6 +63,26 @@ class DrillJournal(SyncJournal):
             self.fault = "the disk is full"
             raise JournalUnwritable(self.fault)
         super()._write(entries)
+
+
+class DrillVenue(BinanceVenue):
+    """The engine's venue; the drill hears of the cancels that it is given, whether or not they leave."""
+
+    host: Host
+
+    def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
+        self.host.asked_to_cancel(cancels)
+        super().submit(places, cancels)
+
+
+class DrillStopVenue(BinanceStopVenue):
+    """As ``DrillVenue``, for a stop."""
+
+    host: Host
+
+    def submit(self, places: Sequence[NewOrder], cancels: Sequence[CancelOrder]) -> None:
+        self.host.asked_to_cancel([one for one in cancels if not self.waits_for(one.client_id)])
+        super().submit(places, cancels)
 
 
 class EngineRun:
@@ -162,10 +182,11 @@ class EngineRun:
 
     async def _venue(self, spec: PairSpec) -> BinanceVenue:
         key, secret = self.site.account_key(spec.account)
-        venue = BinanceVenue(
+        venue = DrillVenue(
             self.clock, account=spec.account, key=key, secret=secret, urls=URLS, mode="sandbox",
             network=self.host.network, name=spec.venue,
         )  # fmt: skip
+        venue.host = self.host
         self.venues.append(venue)
         await venue.open()
         return venue
@@ -173,6 +194,11 @@ class EngineRun:
     def _next_epoch(self, desk: AccountDesk, seen: int) -> int:
         venue = desk.venue
         return next_epoch(self._state_dir, venue.name, venue.account, wall_ms=self.site.wall_ms(), seen=seen)
+
+    def waits_for(self, client_id: str) -> bool:
+        """Whether the cancel of that order has no outcome yet."""
+        orders = (pair.ledger.find(client_id) for pair in self.pairs.values())
+        return any(one is not None and one.is_live and one.cancel is CancelState.SENT for one in orders)
 
     async def _quote(self) -> None:
         assert self.engine is not None
@@ -229,15 +255,21 @@ class StopRun:
         self.venue_name = self.specs[0].venue
         self.swept: Swept | None = None
         self.began_s = site.timeline.now_s
-        self.checked = False
+        self.on_end: Callable[[StopRun], None] = lambda stop: None
+        """Hears at once of what it came to: what is open later may have come after a resume."""
         self.main = self.process.start(self._main())
+
+    def waits_for(self, client_id: str) -> bool:
+        """Whether the cancel of that order has no outcome yet."""
+        return self._venue.waits_for(client_id)
 
     async def _main(self) -> None:
         key, secret = self.site.account_key(self.account)
-        venue = BinanceStopVenue(
+        venue = self._venue = DrillStopVenue(
             self.clock, account=self.account, key=key, secret=secret, rest_url=URLS.rest,
             link=self.host.stop_link, name=self.venue_name,
         )  # fmt: skip
+        venue.host = self.host
         longest_s = max(layer.interval_s for spec in self.specs for layer in spec.layers)
         symbols = tuple(spec.symbol for spec in self.specs)
         roll = Roll(
@@ -255,5 +287,6 @@ class StopRun:
         try:
             await venue.open()
             self.swept = await sweeper.run()
+            self.on_end(self)
         finally:
             await venue.close()

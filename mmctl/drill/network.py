@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 import msgspec
 
+from mmctl.core.order import CancelOrder
 from mmctl.drill.timeline import Process, Timeline
 from mmctl.drill.weather import CALM, Weather
 from mmctl.sandbox.accounts import Account
@@ -42,6 +43,9 @@ class Witness(Protocol):
 
     def leaving(self, host: Host, method: str, params: Mapping[str, object]) -> None:
         """A request leaves now."""
+
+    def asked_to_cancel(self, host: Host, client_ids: Sequence[str]) -> None:
+        """A process has given its venue these cancels; they leave now, or as soon as they may."""
 
     def arrived(self, method: str, params: Mapping[str, object]) -> None:
         """The venue has answered a request."""
@@ -116,6 +120,11 @@ class Host:
             return False
         self.air.witness.leaving(self, method, params)
         return True
+
+    def asked_to_cancel(self, cancels: Sequence[CancelOrder]) -> None:
+        """Note cancels that the process gives to its venue."""
+        if cancels and self.process.alive:
+            self.air.witness.asked_to_cancel(self, [one.client_id for one in cancels])
 
     def hear(self, reply: Reply) -> None:
         """Note a reply that has reached the process."""

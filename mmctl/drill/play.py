@@ -139,7 +139,9 @@ class _Seed:
     def start_stop(self, account: str, layer: Layer | None, uids: Collection[str]) -> None:
         """Start a stop in a process of its own."""
         number = len(self.watch.stops) + 1
-        self.watch.stops.append(StopRun(self.site, self.state_dir, number, self._seed, account, layer, uids))
+        stop = StopRun(self.site, self.state_dir, number, self._seed, account, layer, uids)
+        stop.on_end = self.watch.check_stop
+        self.watch.stops.append(stop)
 
     @property
     def stop_sweeps(self) -> bool:

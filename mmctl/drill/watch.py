@@ -11,7 +11,7 @@ Each check names the invariant that it belongs to:
 7. no placement after an acknowledged halt; nothing open after a proven stop
 8. in calm the venue's orders are what risk and balance approve
 9. every order of an epoch is in its journal
-10. no request above a limit, none before ``Retry-After`` ends
+10. no request above a limit, none before ``Retry-After`` ends, and then cancels first
 11. position and balances equal what the venue did
 """
 
@@ -103,6 +103,8 @@ class Watch:
         self._cancelled: dict[str, float] = {}
         self._quiet: dict[Host, tuple[float, float]] = {}
         self._quiet_places: dict[Host, tuple[float, float]] = {}
+        self._held: dict[Host, dict[str, None]] = {}
+        """Cancels that were asked for while their process had to be quiet, and that have not left since."""
         self._suspects: set[str] = set()
         self._open_seen = 0
 
@@ -126,6 +128,11 @@ class Watch:
         if until_s > quiet.get(host, (0.0, 0.0))[1]:
             quiet[host] = (self.site.timeline.now_s, until_s)
 
+    def asked_to_cancel(self, host: Host, client_ids: Sequence[str]) -> None:
+        told_s, until_s = self._quiet.get(host, (0.0, 0.0))
+        if told_s < self.site.timeline.now_s < until_s:
+            self._held.setdefault(host, {}).update(dict.fromkeys(client_ids))
+
     def leaving(self, host: Host, method: str, params: Mapping[str, object]) -> None:
         now_s = self.site.timeline.now_s
         self._check_quiet(host, method, now_s)
@@ -140,7 +147,11 @@ class Watch:
             else:
                 self._check_placement(run, client_id, params, now_s)
         elif method == "order.cancel":
-            self._cancelled.setdefault(str(params.get("origClientOrderId")), now_s)
+            client_id = str(params.get("origClientOrderId"))
+            self._cancelled.setdefault(client_id, now_s)
+            self._held.get(host, {}).pop(client_id, None)
+        if method != "order.cancel" and self._held.get(host):
+            self._check_cancels_first(host, method)
         if run is not None:
             self._check_budget(run, placing=method == "order.place")
 
@@ -166,6 +177,14 @@ class Watch:
         told_s, until_s = self._quiet_places.get(host, (0.0, 0.0))
         if method == "order.place" and told_s < now_s < until_s:
             self.fail(10, f"{host.process.name} placed {until_s - now_s:.3f} s before the order limit allowed it again")
+
+    def _check_cancels_first(self, host: Host, method: str) -> None:
+        """What was held while the venue wanted quiet has left by now, or came to nothing."""
+        senders: list[EngineRun | StopRun] = [*self.engines, *self.stops]
+        sender = next(one for one in senders if one.host is host)
+        held = [one for one in self._held.pop(host) if sender.waits_for(one)]
+        if held:
+            self.fail(10, f"{host.process.name} sent {method} before the cancel of {held[0]}, which was held")
 
     def _check_budget(self, run: EngineRun, *, placing: bool) -> None:
         for venue in run.venues:
@@ -236,7 +255,6 @@ class Watch:
     def look(self) -> None:
         """What can be seen from outside at any moment."""
         self._check_matches()
-        self._check_stops()
         for run in self.engines:
             if run.process.wrong:
                 self.fail(0, f"{run.process.name}: {run.process.wrong[0]}")
@@ -302,15 +320,12 @@ class Watch:
                         self.fail(6, f"{order.client_id} rests on a stale book, and its cancel has not left")
         self._suspects = suspects
 
-    def _check_stops(self) -> None:
-        """A stop that says proven is right."""
-        for stop in self.stops:
-            if stop.swept is None or stop.checked:
-                continue
-            stop.checked = True
-            self.count("stop_proven" if stop.swept.proven else "stop_not_proven")
-            if stop.swept.proven:
-                self._check_empty(stop.account, stop.layer, f"{stop.process.name} proved that nothing is open")
+    def check_stop(self, stop: StopRun) -> None:
+        """A stop that has just said proven is right."""
+        proven = stop.swept is not None and stop.swept.proven
+        self.count("stop_proven" if proven else "stop_not_proven")
+        if proven:
+            self._check_empty(stop.account, stop.layer, f"{stop.process.name} proved that nothing is open")
 
     def _check_empty(self, account: str, layer: Layer | None, why: str) -> None:
         for order in self.site.exchange.accounts[account].orders.values():

@@ -3,10 +3,12 @@
 Quoting uses at most 80% of each limit, so that cancels, and a stop from another process, always find room. What is read
 for another reason (a stop lists the venue again and again) uses at most 90%: the rest is for cancels, of every process
 at this address. Once the venue says 429 or 418, nothing leaves before the time that it names; after a limit on orders
-alone, cancels still may.
+alone, cancels still may. What was held meanwhile, cancels, leaves first when that ends.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from mmctl.ports import Clock
 from mmctl.venues.binance_clock import ServerClock
@@ -29,6 +31,9 @@ HOLD_MARGIN_S = 0.2
 ROOM_AGAIN_S = 0.5
 """How soon to look again whether the budget has room."""
 
+CANCELS_FIRST_S = 0.02
+"""How soon to look again whether cancels that were held have left."""
+
 FORBIDDEN_HOLD_S = 60.0
 """How long no placement leaves after a 403 of the venue's firewall, which names no time."""
 
@@ -47,6 +52,8 @@ class RateGate:
         self._all_until_s = -1.0
         self._places_until_s = -1.0
         self._why = ""
+        self.cancels_wait: Callable[[], bool] = lambda: False
+        """Whether cancels that were held have still not left: all else lets them go first."""
 
     def held_s(self, *, placing: bool) -> float:
         """Seconds until the venue may be asked again (for placements: ``placing``); 0 where it may be now."""
@@ -58,6 +65,8 @@ class RateGate:
         held_s = self.held_s(placing=call.orders > 0)
         if held_s:
             return f"{self._why}; held for another {held_s:.1f} s"
+        if not call.ends and self.cancels_wait():
+            return f"{self._why}; cancels go first"
         share = QUOTING_SHARE if quoting else READING_SHARE
         if call.ends or call is TIME:  # a cancel that is refused for its time stamp needs the venue's time
             share = 1.0
@@ -74,6 +83,8 @@ class RateGate:
     def wait_s(self, weight: int) -> float:
         """Seconds until something that nobody can refuse to wait for may leave: a connection, a sign of life."""
         held_s = self.held_s(placing=False)
+        if not held_s and self.cancels_wait():
+            return CANCELS_FIRST_S
         if held_s or self.ledger.lacking(weight, 0, self._server.now_ms(), share=READING_SHARE) is None:
             return held_s
         return ROOM_AGAIN_S

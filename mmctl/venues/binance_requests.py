@@ -57,6 +57,8 @@ class Pending:
     signed_at_s: float = 0.0
     withdraw: Callable[[], bool] = bool
     """Takes the request back; says whether it had not left yet."""
+    has_left: Callable[[], bool] = bool
+    """Whether it has left this machine."""
     let_go: Callable[[], None] = lambda: None
     """Waits for the reply no longer."""
     timer: asyncio.TimerHandle | None = None

@@ -68,6 +68,9 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(at_once)
         self._held: dict[str, Pending] = {}
+        self._first: list[Pending] = []
+        """Cancels that were held and have not left: until they have, nothing else leaves."""
+        gate.cancels_wait = self._cancels_wait
         self._release: asyncio.TimerHandle | None = None
         self._placed_at_s: float | None = None
 
@@ -82,6 +85,7 @@ class Sender:
         """End all that is under way; nobody is told anything any more."""
         self._requests.drop_all()
         self._held.clear()
+        self._first.clear()
         if self._release is not None:
             self._release.cancel()
         tasks, self._tasks = list(self._tasks), set()
@@ -107,6 +111,7 @@ class Sender:
             self._send(pending, wire.CANCEL, wire.cancellation(cancel))
         elif held_s := self._gate.held_s(placing=False):
             self._held[cancel.client_id] = pending
+            self._first.append(pending)
             pending.withdraw = lambda: True
             if self._release is None:
                 self._release = self._look_again(held_s)
@@ -133,6 +138,11 @@ class Sender:
                 self._send(pending, wire.CANCEL, wire.cancellation(pending.order))
             else:
                 self._answer_soon(pending, CancelRefused(pending.client_id, False, refusal))
+
+    def _cancels_wait(self) -> bool:
+        if self._first:
+            self._first = [one for one in self._first if not (one.has_left() or one.answered)]
+        return bool(self._first)
 
     def _look_again(self, held_s: float) -> asyncio.TimerHandle:
         """Soon, however long it is: while this machine is suspended the loop's clock stands still."""
@@ -165,6 +175,7 @@ class Sender:
             return not request.handed
 
         pending.withdraw, pending.let_go = withdraw, partial(link.forget, request)
+        pending.has_left = lambda: request.handed
 
     def _stamped(self, params: Mapping[str, Value]) -> dict[str, Value]:
         return wire.stamped(params, self._server.now_ms(), self._times.recv_window_ms)
@@ -196,6 +207,7 @@ class Sender:
                     pending.signed_at_s = self._clock.monotonic()
                     stamped = self._stamped(stamped)
                 query = self._signer.query(stamped)
+                pending.has_left = lambda: True
                 reply = await self._rest.ask(call, query, self._times.landing_time_s)
             self._replied(pending, reply)
         except Lost as lost:

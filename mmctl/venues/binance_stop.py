@@ -165,6 +165,10 @@ class BinanceStopVenue:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def waits_for(self, client_id: str) -> bool:
+        """Whether the cancel of that order has no answer yet."""
+        return client_id in self._under_way
+
     async def close(self) -> None:
         self._closed = True
         self._listener = lambda symbol, event: None

@@ -30,6 +30,7 @@ from mmctl.profile import load_profile, select_pairs
 from mmctl.sandbox.exchange import Exchange
 from mmctl.venues.binance import BinanceVenue
 from mmctl.venues.binance_gate import RateGate
+from mmctl.venues.binance_sender import Sender
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 25
@@ -177,6 +178,11 @@ def impatient(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RateGate, "held_s", lambda self, *, placing: 0.0)
 
 
+def cancels_last(patch: pytest.MonkeyPatch) -> None:
+    """A sender that lets everything leave before cancels that were held."""
+    patch.setattr(Sender, "_cancels_wait", lambda self: False)
+
+
 def drops_fills(patch: pytest.MonkeyPatch) -> None:
     whole = Ledger._count
 
@@ -205,6 +211,7 @@ def drops_fills(patch: pytest.MonkeyPatch) -> None:
         (8, one_quote_less, 1),
         (9, no_journal, 1),
         (10, impatient, 1),
+        (10, cancels_last, 4),
         (11, drops_fills, 7),
     ],
 )

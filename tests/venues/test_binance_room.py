@@ -20,7 +20,7 @@ from mmctl.venues.binance_requests import Requests
 from mmctl.venues.binance_rest import Rest
 from mmctl.venues.binance_sender import Sender
 from mmctl.venues.binance_ws import WsLink
-from mmctl.wire.binance import CANCEL_ALL, OPEN_ORDERS, TIME, Call, Reply
+from mmctl.wire.binance import CANCEL, CANCEL_ALL, CONNECT_WEIGHT, OPEN_ORDERS, PLACE, TIME, Call, Reply
 from mmctl.wire.binance_limits import Kind, Limit
 from mmctl.wire.binance_sign import Signer
 
@@ -106,12 +106,12 @@ async def test_a_hold_goes_on_while_the_machine_is_suspended() -> None:
     assert gate.held_s(placing=False) == 0
 
 
-def make_sender(clock: SystemClock, network: Nowhere, gate: RateGate) -> Sender:
+def make_sender(clock: SystemClock, network: Nowhere, gate: RateGate, at_once: int = 8) -> Sender:
     signer, server, times = Signer("key", "secret"), ServerClock(clock), BinanceTimes()
     requests = Requests(lambda symbol, event: None)
     reads = Reads("binance", clock, server, gate, network.rest, signer, times, requests, lambda: True)
     reader = ReplyReader(signer, {}, reads.clock_words)
-    return Sender(clock, server, gate, network.rest, signer, times, reads, requests, reader, lambda _: None)
+    return Sender(clock, server, gate, network.rest, signer, times, reads, requests, reader, lambda _: None, at_once)
 
 
 async def test_held_cancels_leave_at_once_after_a_suspension() -> None:
@@ -125,6 +125,27 @@ async def test_held_cancels_leave_at_once_after_a_suspension() -> None:
     clock.suspended_s += 11
     await asyncio.sleep(0.1)
     assert [method for _, method in network.asked] == ["order.cancel"]
+    await sender.close()
+
+
+async def test_held_cancels_leave_before_all_else() -> None:
+    clock = Suspendable()
+    network, gate = Nowhere(clock), RateGate(clock, ServerClock(clock))
+    sender = make_sender(clock, network, gate, at_once=1)
+    gate.heed(TOO_MANY)
+    for number in range(2):
+        sender.cancel(CancelOrder("BTCUSDT", f"N0B00000000000000{number}XX"))
+    clock.suspended_s += 11
+    assert gate.held_s(placing=False) == 0
+    assert "cancels go first" in str(gate.refusal(OPEN_ORDERS, quoting=False))
+    assert "cancels go first" in str(gate.refusal(PLACE, quoting=True))
+    assert gate.wait_s(CONNECT_WEIGHT) > 0
+    assert gate.refusal(CANCEL, quoting=False) is None
+    await asyncio.sleep(0.1)
+    assert len(network.asked) == 1
+    assert gate.refusal(OPEN_ORDERS, quoting=False), "the other waits for its connection"
+    await asyncio.sleep(BinanceTimes().request_timeout_s)
+    assert gate.refusal(OPEN_ORDERS, quoting=False) is None, "the venue says nothing: no cancel is waited for for ever"
     await sender.close()
 
 
