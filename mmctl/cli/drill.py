@@ -62,6 +62,7 @@ def drill(
         raise UsageError("--output live: a drill has no screen", "use --output text or json")
     if trace is not None and beside > 1:
         raise UsageError("--trace: one process writes it", "leave --jobs out")
+    from mmctl.cli.output import say_wrapped
     from mmctl.drill.run import run
     from mmctl.drill.site import script_of
     from mmctl.profile import select_pairs
@@ -81,7 +82,10 @@ def drill(
             script, range(start, start + wanted), rounds=turns, jobs=beside, trace_to=out, told=progress.show
         )  # fmt: skip
         progress.end()
-    say(_json(result) if output is Output.JSON else _text(result, turns))
+    if output is Output.JSON:
+        say(_json(result))
+    else:
+        say_wrapped(_text(result, turns))
     return EXIT_CHANGES if result.broken else EXIT_DONE
 
 

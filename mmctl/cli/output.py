@@ -210,7 +210,7 @@ def wrapped(lines: str, width: int) -> str:
     return "\n".join(
         part
         for line in lines.splitlines()
-        for part in textwrap.wrap(line, max(20, width), subsequent_indent="  ", drop_whitespace=True) or [""]
+        for part in textwrap.wrap(line, max(20, width), subsequent_indent="  ", break_on_hyphens=False) or [""]
     )
 
 

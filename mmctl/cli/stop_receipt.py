@@ -109,9 +109,10 @@ def tell_receipt(receipt: Receipt, output: Output) -> None:
 
         say(jsonlines.stopped(receipt.stopped))
     else:
+        from mmctl.cli.output import say_wrapped
         from mmctl.views import text
 
-        say(text.stopped(receipt.stopped))
+        say_wrapped(text.stopped(receipt.stopped))
     for epoch in sorted(swept.late_epochs):
         note(f"an engine of epoch {epoch} still places orders: stop it")
     for name in swept.not_reached:
