@@ -1,4 +1,4 @@
-"""Setting halts for a verb: in the state folder at once, in Redis beside whatever else is done."""
+"""Setting halts for a verb: in the state folder first, for a bounded time, in Redis beside whatever else is done."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 from mmctl.cli.options import note
 from mmctl.cli.shared_place import SharedPlace
 from mmctl.core.order import Layer
+from mmctl.engine.beside import beside
 from mmctl.engine.everywhere import HaltsSet, halts_everywhere, set_everywhere, share
 from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.errors import SharedUnreadable, StateUnreadable
@@ -40,7 +41,9 @@ class Halting:
         self._place.begin()
         at_ms = time.time_ns() // 1_000_000
         if not self.halts.halts or self.halts.folder_fault:
-            self.halts = await set_everywhere(self._latch, None, scopes, by=by or who(), at_ms=at_ms, why=why)
+            self.halts = await set_everywhere(
+                self._latch, None, scopes, by=by or who(), at_ms=at_ms, why=why, done_by=beside
+            )
         if self._place.configured:
             self._enough.clear()
             self._sharing = asyncio.create_task(self._share())
@@ -85,7 +88,7 @@ class Halting:
                 self.halts = replace(self.halts, shared_fault=str(error))
             else:
                 if shared is not None:
-                    self.halts = await share(self._latch, shared, self.halts)
+                    self.halts = await share(self._latch, shared, self.halts, done_by=beside)
             if not self.halts.shared_fault or self._enough.is_set():
                 return
             with contextlib.suppress(TimeoutError):

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from mmctl.bootstrap_stop import stop_clock, stop_venue
 from mmctl.cli.diary import write_down
@@ -21,6 +22,8 @@ from mmctl.cli.shared_place import SharedPlace, shared_place
 from mmctl.cli.stop_receipt import Receipt, exit_code, journal_entries, receipt, tell_receipt
 from mmctl.cli.stop_targets import StopAsked, Target, targets, tell
 from mmctl.cli.sweeping import sweeping
+from mmctl.engine.beside import beside
+from mmctl.engine.everywhere import FOLDER_TIMEOUT_S
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.lock import sharing, stop_lock
 from mmctl.engine.registry import Registry
@@ -133,8 +136,7 @@ async def stop_account(
     registry = Registry(state_dir, account.venue, account.name, clock, place.where)
     halting = halting or Halting(latch, place)
     async with contextlib.AsyncExitStack() as stack:
-        with contextlib.suppress(OSError):  # where no lock can be had, no halt can be set, which is told
-            stack.enter_context(sharing(stop_lock(state_dir, account.venue, account.name)))
+        await _share_lock(stack, stop_lock(state_dir, account.venue, account.name))
         await stack.enter_async_context(sweeping(place, account.venue, account.name, asked.by))
         if asked.halt:
             await halting.begin(
@@ -147,6 +149,20 @@ async def stop_account(
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         return await receipt(venue, target, asked, await halting.end(), swept, latch)
+
+
+async def _share_lock(stack: contextlib.AsyncExitStack, path: Path) -> None:
+    """Hold a stop's lock until ``stack`` ends; where it cannot be had, or not soon, no halt can be set, which is told.
+
+    Where a thread has it late nobody gives it back: it ends with the process.
+    """
+    lock = sharing(path)
+    taking = asyncio.ensure_future(beside(lock.__enter__))
+    await asyncio.wait((taking,), timeout=FOLDER_TIMEOUT_S)
+    with contextlib.suppress(OSError):
+        if taking.done():
+            taking.result()
+            stack.push(lock)
 
 
 async def _sweep(

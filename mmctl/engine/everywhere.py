@@ -8,13 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from mmctl.engine.beside import DoneBy, at_once
 from mmctl.engine.halt import FileHaltLatch, new_uid
 from mmctl.errors import PairHeld, SharedUnreadable, StateUnreadable
 from mmctl.ports import Halt, HaltScope, Shared, SharedHalts
 
 SHARED_TIMEOUT_S = 2.0
 """How long Redis may take: a stop goes on without it."""
+
+FOLDER_TIMEOUT_S = 2.0
+"""How long the state folder's disk may take: a stop goes on without it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +62,58 @@ async def set_everywhere(
     at_ms: int,
     why: str,
     timeout_s: float = SHARED_TIMEOUT_S,
+    done_by: DoneBy = at_once,
 ) -> HaltsSet:
-    """Halt every one of ``scopes``, in both places at once. Never raises for what a place does."""
+    """Halt every one of ``scopes``, in both places at once. Never raises for what a place does.
+
+    ``done_by`` writes in the state folder.
+    """
     wanted = tuple(Halt(0, scope, by, at_ms, why, new_uid()) for scope in scopes)
     telling = asyncio.create_task(_tell(shared, wanted, timeout_s))
     await asyncio.sleep(0)  # Redis is asked before the disk is waited for
-    made, folder_fault = [], ""
-    for halt in wanted:
-        try:
-            made.append(latch.set(halt.scope, by=by, at_ms=at_ms, why=why, uid=halt.uid))
-        except StateUnreadable as error:
-            made.append(halt)
-            folder_fault = folder_fault or str(error)
+    made = list(wanted)
+    folder_fault = await _written(latch, partial(_set_all, latch, made), done_by)
     shared_fault = await telling
     if shared is not None and not shared_fault and not folder_fault:
-        folder_fault = _note_shared(latch, wanted)
+        folder_fault = await _written(latch, partial(_note_shared, latch, wanted), done_by)
     return HaltsSet(tuple(made), folder_fault, shared_fault)
 
 
-async def share(latch: FileHaltLatch, shared: Shared, halts: HaltsSet, timeout_s: float = SHARED_TIMEOUT_S) -> HaltsSet:
+async def _written(latch: FileHaltLatch, work: Callable[[], str], done_by: DoneBy) -> str:
+    """Write in the state folder; why that failed, if so. What takes too long is not waited for, and may still be done.
+
+    A stop's cancels wait for it.
+    """
+    writing = asyncio.ensure_future(done_by(work))
+    await asyncio.wait((writing,), timeout=FOLDER_TIMEOUT_S)
+    if writing.done():
+        return writing.result()
+    return f"the halt file {latch.path} was not written within {FOLDER_TIMEOUT_S:g} s: its disk hangs"
+
+
+def _set_all(latch: FileHaltLatch, halts: list[Halt]) -> str:
+    """Write them down, each in its place with its number; why one could not be, if so."""
+    fault = ""
+    for place, halt in enumerate(halts):
+        try:
+            halts[place] = latch.set(halt.scope, by=halt.by, at_ms=halt.at_ms, why=halt.why, uid=halt.uid)
+        except StateUnreadable as error:
+            fault = fault or str(error)
+    return fault
+
+
+async def share(
+    latch: FileHaltLatch,
+    shared: Shared,
+    halts: HaltsSet,
+    timeout_s: float = SHARED_TIMEOUT_S,
+    done_by: DoneBy = at_once,
+) -> HaltsSet:
     """Set halts in Redis that were set in the state folder, or should have been. Never raises for what a place does."""
     fault = await _tell(shared, halts.halts, timeout_s)
-    noted = "" if fault or halts.folder_fault else _note_shared(latch, halts.halts)
+    noted = ""
+    if not fault and not halts.folder_fault:
+        noted = await _written(latch, partial(_note_shared, latch, halts.halts), done_by)
     return replace(halts, shared_fault=fault, folder_fault=halts.folder_fault or noted)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -519,3 +520,18 @@ def test_a_halt_set_while_quoting_ends_it_and_resume_lets_it_go_on(call: Caller,
         done = ended(process, read)
     assert done.code == 0
     assert any("anna" in one["detail"] for one in done.of("fault"))
+
+
+def test_a_disk_that_hangs_holds_up_no_cancel_for_long(
+    call: Caller, held: Held, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = threading.Event()
+    monkeypatch.setattr("mmctl.engine.halt.os.fsync", lambda descriptor: going.wait(30))
+    try:
+        done = call("cancel-all", "--profile", live, "--output", "json")
+        assert not going.is_set()
+    finally:
+        going.set()
+    one = stopped(done)
+    assert (done.code, one["halt"], one["remaining"]) == (1, "failed", [])
+    assert "was not written within 2 s: its disk hangs" in done.err

@@ -88,6 +88,20 @@ async def test_a_folder_that_cannot_be_written_is_told_and_redis_is_set(
     assert set(server.halts) == set(done.uids)
 
 
+async def test_a_disk_that_hangs_costs_two_seconds_at_most(
+    tmp_path: Path, server: FakeServer, shared: FakeShared
+) -> None:
+    async def never(work: object) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    began_s, latch = asyncio.get_running_loop().time(), FileHaltLatch(tmp_path)
+    done = await set_everywhere(latch, shared, [ALL], by="anna", at_ms=7, why="drill", done_by=never)  # type: ignore[arg-type]
+    assert "halts.jsonl was not written within 2 s" in done.folder_fault
+    assert (done.shared_fault, set(server.halts)) == ("", set(done.uids))
+    assert asyncio.get_running_loop().time() - began_s == pytest.approx(2.0, abs=0.1)
+
+
 async def test_a_resume_lifts_in_both_places_what_either_has(
     tmp_path: Path, server: FakeServer, shared: FakeShared
 ) -> None:
