@@ -1,8 +1,8 @@
 """Which engines there are, as somebody else sees them: a stop, ``status``, the guard, an engine that starts.
 
-A record whose lock can be had is of a dead engine, ``kill -9`` and all. The lock file says when it last signed a
-placement, on the clock that counts suspended time: that outlives the engine too. A record is never believed for more
-than it says: what cannot be read is ``unreadable``, and an engine.
+A record of this boot of this machine, or from before it, whose lock can be had is of a dead engine, ``kill -9`` and
+all. The lock file says when it last signed a placement, on the clock that counts suspended time: that outlives the
+engine too. A record is never believed for more than it says: what cannot be read is ``unreadable``, and an engine.
 """
 
 from __future__ import annotations
@@ -120,9 +120,9 @@ def read(path: Path, clock: Clock, venue: str, account: str) -> EngineState | No
         return EngineState(name, Life.ENDED, record, age_s=age_s)
     held, signed_s, fault = lock_of(path.with_suffix(".lock"))
     here = _same_boot(record)
-    if not held and not fault and not here and record.host != this_machine()[0]:
-        # A folder that machines share: the lock of another one may not be seen here.
-        fault = f"it is on {record.host}, and from here nobody can tell whether it lives"
+    if not held and not fault and not here and not _before_boot(record, clock):
+        # A folder that machines share: the lock of another one, or of a container of this name there, may not be seen.
+        fault = f"it is on {record.host}, of another boot, and from here nobody can tell whether it lives"
     age_s = _age_s(record.written_s, record.written_ms, clock, here=here)
     progress = min(((pair.progress_s, pair.progress_ms) for pair in record.pairs), default=None)
     return EngineState(
@@ -213,6 +213,11 @@ def _same_boot(record: EngineRecord) -> bool:
     """Whether the record's clock is this machine's: containers on one kernel share it, whatever they are called."""
     host, boot_id = this_machine()
     return record.boot_id == boot_id if boot_id else record.host == host
+
+
+def _before_boot(record: EngineRecord, clock: Clock) -> bool:
+    """Whether the record is of this machine, by its name, and nobody has written it since this boot."""
+    return record.host == this_machine()[0] and record.written_ms < clock.wall_ms() - 1000 * clock.boot_s()
 
 
 def _age_s(at_s: float, at_ms: int, clock: Clock, *, here: bool) -> float:

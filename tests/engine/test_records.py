@@ -162,12 +162,20 @@ def test_a_live_engine_has_not_landed_however_long_it_is_silent(tmp_path: Path) 
 
 
 def test_an_engine_from_before_a_boot_is_dead_and_signed_nothing_since(tmp_path: Path) -> None:
-    living(tmp_path, record(boot_id="before", unanswered=1)).close(keep=True)
+    living(tmp_path, record(boot_id="before", unanswered=1, written_ms=CLOCK.wall - 14_000)).close(keep=True)
     clock = HandClock()
     for boot, landed in ((3.0, False), (13.0, True)):
         clock.boot = boot
         (state,) = seen(tmp_path, clock=clock)
         assert (state.life, state.landed) == (Life.DEAD, landed)
+
+
+def test_a_container_of_this_name_on_another_machine_is_not_proven_dead(tmp_path: Path) -> None:
+    """Its record is of another boot, and was written since this machine's: it cannot be from before that."""
+    living(tmp_path, record(boot_id="another", written_ms=CLOCK.wall - 4_999_000)).close(keep=True)
+    (state,) = seen(tmp_path)
+    assert (state.life, state.landed) == (Life.UNREADABLE, False)
+    assert "another boot" in state.detail
 
 
 def test_an_engine_on_another_machine_is_not_proven_dead_by_a_folder_that_both_share(tmp_path: Path) -> None:
