@@ -288,7 +288,13 @@ async def open_engine(
 
 def _take_epoch(setup: Setup, desk: AccountDesk, seen: int) -> int:
     venue = desk.venue
-    return next_epoch(setup.state_dir, venue.name, venue.account, wall_ms=setup.clock.wall_ms(), seen=seen)
+    lasts = venue.name != MOCK  # a mock's number is its own for as long as this process lives
+    return next_epoch(
+        *(setup.state_dir, venue.name, venue.account),
+        wall_ms=setup.clock.wall_ms(),
+        seen=seen,
+        user_id=venue.user_id if lasts else None,
+    )
 
 
 def coarser(instrument: Instrument, spec: PairSpec) -> Instrument:

@@ -193,7 +193,9 @@ class EngineRun:
 
     def _next_epoch(self, desk: AccountDesk, seen: int) -> int:
         venue = desk.venue
-        return next_epoch(self._state_dir, venue.name, venue.account, wall_ms=self.site.wall_ms(), seen=seen)
+        return next_epoch(
+            self._state_dir, venue.name, venue.account, wall_ms=self.site.wall_ms(), seen=seen, user_id=venue.user_id
+        )
 
     def waits_for(self, client_id: str) -> bool:
         """Whether the cancel of that order has no outcome yet."""

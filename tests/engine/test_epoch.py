@@ -41,6 +41,21 @@ def test_accounts_have_epochs_of_their_own(tmp_path: Path) -> None:
     assert take(tmp_path, account="second") == NOW_S + 1
 
 
+def test_two_names_of_one_account_never_share_an_epoch(tmp_path: Path) -> None:
+    """Their orders' ids are told apart by it."""
+    first, second = (
+        next_epoch(tmp_path, "binance", name, wall_ms=NOW_MS, user_id="354937868") for name in ("main", "second")
+    )
+    assert second == first + 1
+    assert next_epoch(tmp_path, "binance", "third", wall_ms=NOW_MS, user_id="1/2") == NOW_S + 1
+
+
+def test_an_epoch_goes_on_from_what_was_stored_by_the_accounts_name(tmp_path: Path) -> None:
+    old = take(tmp_path, seen=NOW_S + 500)
+    assert next_epoch(tmp_path, "mock", "main", wall_ms=NOW_MS, user_id="42") == old + 1
+    assert next_epoch(tmp_path, "mock", "main", wall_ms=NOW_MS, user_id="42") == old + 2
+
+
 def test_a_crash_while_storing_leaves_the_old_number(tmp_path: Path) -> None:
     first = take(tmp_path)
     (tmp_path / "epoch-mock-main.new").write_text("1")
