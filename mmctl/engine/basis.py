@@ -17,11 +17,12 @@ MEASURE_EVERY_S = 5.0
 MEASURE_RETRY_S = 1.0
 
 OWN_MID_GOOD_FOR_S = 20.0
-"""How long a mid that was read may stand for the venue's present one."""
+"""How long a mid that was read may stand for the venue's present one, suspended time of the machine counted."""
 
 
 async def measure(pair: Pair) -> bool:
     """Read the venue's own mid into the pair; says whether that could be done."""
+    asked_s = pair.clock.boot_s()
     try:
         book = await pair.desk.venue.depth(pair.spec.symbol)
     except VenueError as error:
@@ -32,7 +33,7 @@ async def measure(pair: Pair) -> bool:
         pair.trouble("own_market", f"{pair.spec.symbol} has no two sides but our own", "asking again")
         return False
     pair.over("own_market")
-    pair.own_mid = (mid, pair.clock.monotonic())
+    pair.own_mid = (mid, asked_s)
     return True
 
 
@@ -41,7 +42,7 @@ def wrong_market(pair: Pair, reference: Book | None) -> Stale | None:
     limits = pair.spec.limits
     if limits is None or reference is None or reference.mid is None:
         return None
-    if pair.own_mid is None or pair.clock.monotonic() - pair.own_mid[1] > OWN_MID_GOOD_FOR_S:
+    if pair.own_mid is None or pair.clock.boot_s() - pair.own_mid[1] > OWN_MID_GOOD_FOR_S:
         return Stale("basis_unknown", f"the own mid of {pair.spec.symbol} on {pair.desk.venue.name} is not known")
     basis = basis_bps(reference.mid, pair.own_mid[0])
     if basis <= limits.max_basis_bps:

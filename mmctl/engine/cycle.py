@@ -117,7 +117,7 @@ async def _round(
 ) -> tuple[Batch, Decision]:
     """Decide on ``book``, send what came of it, wait for the answers, and tell."""
     layer = state.spec.layer
-    started_s = pair.clock.monotonic()
+    started_s, started_boot_s = pair.clock.monotonic(), pair.clock.boot_s()
     decision = pair.decider.decide(
         layer, book, pair.ledger.live(), pair.room(), forced=forced, refreshes=state.refreshes + forced
     )
@@ -125,7 +125,7 @@ async def _round(
     book_line = _book_line(pair, book)
     entry = pair.desk.scribe.decided(pair.spec.symbol, pair.instrument, state.rounds + 1, decision, book_line)
     plan = decision.plan
-    sent = await pair.gate.send(layer, plan.place, plan.cancel, decided_at_s=started_s, decision=entry)
+    sent = await pair.gate.send(layer, plan.place, plan.cancel, decided_at_s=started_boot_s, decision=entry)
     await settle(pair, sent.batch)
     ended_s = pair.clock.monotonic()
     if not follow_up:

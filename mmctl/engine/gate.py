@@ -161,7 +161,7 @@ class SendGate:
     ) -> Sent:
         """Hand over placements, then cancels, all at once; both come from ``decision``, by name and entry.
 
-        ``decided_at_s`` is the monotonic time of the decision; one older than the layer's interval places
+        ``decided_at_s`` is the boot time of the decision; one older than the layer's interval places
         nothing. What the gate does not let through comes back as refusals.
         """
         batch = Batch()
@@ -210,7 +210,7 @@ class SendGate:
         hold, spec = self.hold(layer), self._spec.layer(layer)
         if hold is not None or spec is None:
             return hold
-        age_s = self._desk.clock.monotonic() - decided_at_s
+        age_s = self._desk.clock.boot_s() - decided_at_s
         if age_s > spec.interval_s:
             return Hold("old_decision", f"the decision is {age_s:.2f} s old")
         stale = self._stale(layer)

@@ -131,7 +131,7 @@ class Pair:
         self.strangers: dict[str, float] = {}
         """Own ids that the venue told of and the ledger does not know, and when that was first."""
         self.own_mid: tuple[Decimal, float] | None = None
-        """The maker venue's own mid, own orders taken off, and the monotonic time of reading it."""
+        """The maker venue's own mid, own orders taken off, and the boot time at which it was asked for."""
         limits = spec.limits
         self._fill_rate = None if limits is None else FillRate(limits.max_fills_per_min)
         self._troubles: set[str] = set()

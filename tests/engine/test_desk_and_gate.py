@@ -158,6 +158,17 @@ async def test_the_gate_reserves_for_each_order_of_a_batch(state_dir: Path) -> N
     await world.venue.close()
 
 
+async def test_a_decision_from_before_a_suspension_places_nothing(state_dir: Path) -> None:
+    world = make_world(state_dir)
+    await prepare(world)
+    await observe(world.pair, world.feed)
+    quote, decided_s = Quote(Layer.NEAR, Side.BUY, 9900, 1000, 1), world.clock.boot_s()
+    world.clock.boot_s = lambda: now_s() + 3600  # type: ignore[method-assign]
+    sent = await world.pair.gate.send(Layer.NEAR, [quote], [], decided_at_s=decided_s)
+    assert [one.reason for one in sent.refused] == ["old_decision"]
+    await world.venue.close()
+
+
 @pytest.mark.parametrize("hold", ["stopping", "superseded"])
 async def test_what_holds_an_engine_lets_cancels_pass(state_dir: Path, hold: str) -> None:
     world = make_world(state_dir)

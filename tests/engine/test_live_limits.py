@@ -78,6 +78,18 @@ async def test_an_own_market_that_cannot_be_read_stops_quoting_in_time(state_dir
         await until(lambda: len(world.venue.own()) == 6, 8)
 
 
+async def test_an_own_mid_from_before_a_suspension_is_not_quoted_on(state_dir: Path) -> None:
+    async with quoting(state_dir, limited(), before=beside("100")) as world:
+        await until(lambda: len(world.venue.own()) == 6)
+        silence(world)
+        since_s = now_s()
+        world.clock.boot_s = lambda: now_s() + 3600  # type: ignore[method-assign]
+        world.move("100.3")
+        await asyncio.sleep(3)
+        assert not [sent for sent in world.venue.sent if sent.places and sent.at_s >= since_s]
+        assert "basis_unknown" in {one.reason for one in world.told(Skipped)}
+
+
 async def test_without_its_own_market_a_pair_does_not_begin(state_dir: Path) -> None:
     async with quoting(state_dir, limited(), before=silence) as world:
         await asyncio.sleep(5)
