@@ -114,7 +114,18 @@ async def catch_up(pair: Pair) -> None:
 
     The list is read on from where it was last read to, less what is so new that it may still be incomplete. Raises
     ``JournalUnwritable`` too, at the first time, where it cannot be told what earlier runs placed.
+
+    One reads at a time; who waits meanwhile takes what another reads that begins after it was asked for.
     """
+    begun = pair.trades_begun
+    async with pair.reading_trades:
+        if pair.trades_done <= begun:
+            pair.trades_begun += 1
+            await _read_trades(pair)
+            pair.trades_done = pair.trades_begun
+
+
+async def _read_trades(pair: Pair) -> None:
     asked_ms = pair.clock.wall_ms()
     fills = await pair.desk.venue.fills(pair.spec.symbol, pair.trades_read_to)
     counted, position = pair.totals.fills, pair.ledger.position  # not before: the stream goes on meanwhile

@@ -315,6 +315,29 @@ async def test_a_gap_while_trades_are_read_is_another_one(state_dir: Path) -> No
         assert not pair.trades_missed
 
 
+async def test_trades_are_read_by_one_at_a_time_and_those_who_wait_share_the_next_reading(state_dir: Path) -> None:
+    """A reading that is under way may be from before the trade that somebody asks for."""
+    world = make_world(state_dir)
+    await prepare(world)
+    reads = at_once = 0
+
+    async def fills(symbol: str, after_trade_id: str | None) -> list[Fill]:
+        nonlocal reads, at_once
+        reads, at_once = reads + 1, at_once + 1
+        assert at_once == 1
+        await asyncio.sleep(0.1)
+        at_once -= 1
+        if reads == 2:
+            raise VenueUnreachable("no trades")
+        return []
+
+    world.venue.fills = fills  # type: ignore[method-assign]
+    ends = await asyncio.gather(*(catch_up(world.pair) for _ in range(4)), return_exceptions=True)
+    assert [str(one) for one in ends if one] == ["no trades"]
+    assert reads == 3, "the first, one that failed, and one for the two who waited still"
+    await world.venue.close()
+
+
 async def test_what_the_stream_tells_while_trades_are_read_was_told(state_dir: Path) -> None:
     async with quoting(state_dir) as world:
         await asyncio.sleep(0.5)
