@@ -156,6 +156,10 @@ class HaltScope:
             and self.layer in (None, layer)
         )
 
+    def words(self) -> dict[str, str | None]:
+        """The scope as JSON has it, in the state folder and in Redis."""
+        return {"venue": self.venue, "account": self.account, "symbol": self.symbol, "layer": self.layer}
+
 
 @dataclass(frozen=True, slots=True)
 class Halt:

@@ -224,19 +224,14 @@ def new_uid() -> str:
 
 
 def _halt_json(halt: Halt) -> dict[str, Any]:
-    scope = _scope_json(halt.scope)
     return {
         "n": halt.number,
         "uid": halt.uid,
-        "halt": scope,
+        "halt": halt.scope.words(),
         "by": halt.by,
         "at_ms": halt.at_ms,
         "why": halt.why,
     }
-
-
-def _scope_json(scope: HaltScope) -> dict[str, str | None]:
-    return {"venue": scope.venue, "account": scope.account, "symbol": scope.symbol, "layer": scope.layer}
 
 
 def _parse(data: bytes) -> _Records:

@@ -12,10 +12,9 @@ from mmctl.ports import Halt, HaltScope, SharedHalts
 
 def halt_line(halt: Halt) -> str:
     """A halt as it is kept."""
-    scope = halt.scope
     words = {
         "uid": halt.uid,
-        "halt": {"venue": scope.venue, "account": scope.account, "symbol": scope.symbol, "layer": scope.layer},
+        "halt": halt.scope.words(),
         "by": halt.by,
         "at_ms": halt.at_ms,
         "why": halt.why,

@@ -30,7 +30,7 @@ from mmctl.wire.binance import UnknownShape
 from mmctl.wire.binance_errors import ARCHIVED, NO_SUCH_ORDER
 from mmctl.wire.binance_limits import Limit
 from mmctl.wire.binance_market import EXCHANGE, decode_depth, unpadded
-from mmctl.wire.binance_orders import Account, read_account, read_cancelled, read_order
+from mmctl.wire.binance_orders import Account, read_account, read_order
 from mmctl.wire.binance_sign import Signer, Value
 from mmctl.wire.binance_symbols import SymbolRules
 from mmctl.wire.binance_urls import BinanceUrls
@@ -211,28 +211,10 @@ class BinanceVenue:
 
     # Not of the port: what a stop, ``doctor`` and the wiring use.
 
-    async def cancel_everything(self, symbol: str) -> int:
-        """End all open orders of ``symbol``, foreign ones too: only for an account that is ours alone.
-
-        Returns how many the venue reports as ended. Raises ``VenueError``.
-        """
-        self._check_open()
-        what = f"to cancel all orders of {symbol}"
-        reply = await self._reads.ask(wire.CANCEL_ALL, _of(symbol), what, frozenset({wire.NOTHING_TO_CANCEL}))
-        return self._read(reply.result, read_cancelled, what) if reply.ok else 0
-
     async def read_account(self) -> Account:
         """The account: its number, whether it may trade or withdraw, its balances. Raises ``VenueError``."""
         reply = await self._reads.ask(wire.ACCOUNT, {"omitZeroBalances": True}, "the account")
         return self._read(reply.result, read_account, "the account")
-
-    async def check_placement(self, order: NewOrder) -> None:
-        """Ask the venue whether it would take ``order``, without placing it: shows whether the key may trade.
-
-        Raises ``VenueError``.
-        """
-        self._check_open()
-        await self._reads.ask(wire.TEST, wire.placement(order), f"a test order on {order.symbol}")
 
     @property
     def clock_offset_ms(self) -> int:
@@ -253,10 +235,6 @@ class BinanceVenue:
     def over_socket(self) -> bool:
         """Whether orders go over the WebSocket API now, rather than over REST."""
         return self._sender.link is not None and self._sender.link.up
-
-    def rules_of(self, symbol: str) -> SymbolRules | None:
-        """The symbol's rules as last read by ``instrument``."""
-        return self._rules.get(symbol)
 
     def _emit(self, symbol: str, event: Event) -> None:
         self._listener(symbol, event)

@@ -121,17 +121,6 @@ class DepthDiff(msgspec.Struct, frozen=True):
     asks: list[PriceLevel] = msgspec.field(name="a")
 
 
-class BestPrices(msgspec.Struct, frozen=True):
-    """A book ticker event: best prices and their quantities after the update ``last_id``."""
-
-    last_id: int = msgspec.field(name="u")
-    symbol: str = msgspec.field(name="s")
-    bid: Decimal = msgspec.field(name="b")
-    bid_qty: Decimal = msgspec.field(name="B")
-    ask: Decimal = msgspec.field(name="a")
-    ask_qty: Decimal = msgspec.field(name="A")
-
-
 class _Trade(msgspec.Struct):
     trade_id: int = msgspec.field(name="t")
     price: Decimal = msgspec.field(name="p")
@@ -155,7 +144,6 @@ class _Error(msgspec.Struct):
 _envelopes = msgspec.json.Decoder(Envelope)
 _depths = msgspec.json.Decoder(Depth)
 _diffs = msgspec.json.Decoder(DepthDiff)
-_tickers = msgspec.json.Decoder(BestPrices)
 _trades = msgspec.json.Decoder(_Trade)
 _errors = msgspec.json.Decoder(_Error)
 
@@ -181,15 +169,6 @@ def decode_diff(raw: Raw) -> DepthDiff:
     if diff.first_id > diff.last_id:
         raise Unreadable(f"has its first update {diff.first_id} after its last {diff.last_id}")
     return diff
-
-
-def decode_best(raw: Raw) -> BestPrices:
-    """A book ticker event. Raises ``Unreadable``; an empty side has price and quantity zero."""
-    best = _decoded(_tickers, raw)
-    for value in (best.bid, best.bid_qty, best.ask, best.ask_qty):
-        if not (value.is_finite() and value >= 0):
-            raise Unreadable(f"has {value} for a price or a quantity")
-    return best
 
 
 def decode_trade(raw: Raw) -> Trade:

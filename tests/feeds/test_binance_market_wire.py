@@ -35,11 +35,6 @@ def test_a_trade() -> None:
     assert wire.decode_trade(raw) == Trade(12345, D("0.001"), D(100), True, 1672515782136)
 
 
-def test_best_prices() -> None:
-    best = wire.decode_best(b'{"u":4,"s":"BNBUSDT","b":"25.35190000","B":"31.21","a":"25.3652","A":"40.66"}')
-    assert (best.last_id, best.symbol, best.bid, best.ask_qty) == (4, "BNBUSDT", D("25.3519"), D("40.66"))
-
-
 def test_an_envelope_keeps_its_event_as_it_came() -> None:
     envelope = wire.decode_envelope('{"stream":"a@trade","data":{"p":0.1}}')
     assert envelope.stream == "a@trade"

@@ -97,27 +97,6 @@ async def test_a_symbol_that_is_not_listed_or_not_trading(script: Script, open_v
         await session.venue.instrument(SYMBOL)
 
 
-async def test_all_orders_of_a_symbol_at_once(script: Script, open_venue: Open) -> None:
-    session = await open_venue()
-    script.on["openOrders.cancelAll"] = lambda p: Answer([order_shape(p), {"orderListId": 1}])
-    assert await session.venue.cancel_everything(SYMBOL) == 2
-    script.on["openOrders.cancelAll"] = lambda _: refused(-2011, "Unknown order sent.")
-    assert await session.venue.cancel_everything(SYMBOL) == 0
-    script.on["openOrders.cancelAll"] = lambda _: refused(-1000, "An unknown error.")
-    with pytest.raises(VenueUnreachable):
-        await session.venue.cancel_everything(SYMBOL)
-
-
-async def test_a_test_order_shows_whether_the_key_may_trade(script: Script, open_venue: Open) -> None:
-    session = await open_venue()
-    order = session.new(Side.BUY, "1")
-    await session.venue.check_placement(order)
-    script.on["order.test"] = lambda _: refused(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-    with pytest.raises(VenueRefused, match="permissions"):
-        await session.venue.check_placement(order)
-    assert script.count("order.place") == 0
-
-
 async def test_after_close_nothing_is_asked_or_told(script: Script, open_venue: Open) -> None:
     session = await open_venue()
     script.on["order.place"] = lambda _: SILENCE
