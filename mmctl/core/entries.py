@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ``request``: a placement or a cancel was handed over. ``reply``: the venue told something of an order that is
     not its end. ``fill`` and ``end``: a trade; an order is over, by what evidence. ``adopted``: an order of an
     earlier run was taken in.
+    ``trades``: how far the venue's own list of trades was read and counted.
     ``fault``: what should not have happened, and what was done. ``halt``, ``resume``, ``stop``: what a person or a
     process asked for, a stop with its whole receipt. ``start``, ``ended``: an engine began and ended.
     """
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     FILL = "fill"
     END = "end"
     ADOPTED = "adopted"
+    TRADES = "trades"
     FAULT = "fault"
     HALT = "halt"
     RESUME = "resume"
@@ -90,8 +92,8 @@ class Recalled:
     currency: a run that was killed is gone on with. ``last_trade_id`` is the newest trade of all runs.
 
     A kill can lose a trade that is older than that. So the venue's list of trades is to be read on from ``read_from``,
-    some seconds before; ``counted`` are those after it that are counted. Orders of an epoch up to ``ended_epoch`` are
-    those of runs that ended in good order.
+    where it was last read to; ``counted`` are those after it that are counted. Orders of an epoch up to ``ended_epoch``
+    are those of runs that ended in good order.
     """
 
     unfinished: tuple[Unfinished, ...] = ()

@@ -15,8 +15,8 @@ from mmctl.core.order import Layer, Side, decode_own_id
 from mmctl.engine.journal_rows import Trade
 
 SETTLE_MS = 75_000
-"""So long before the newest trade that was counted, one may be missing: a stream can lose it without a word, and a run
-reads the venue's own list of trades once a minute."""
+"""So long before the newest trade that was counted, one may be missing, where no entry says how far the venue's list
+was read: a stream can lose it without a word, and a run reads the venue's own list of trades once a minute."""
 
 SETTLING = 300
 """Trades that are looked at for that, at most."""
@@ -44,8 +44,8 @@ def recalled(db: sqlite3.Connection, where: Where) -> Recalled:
         (*where, *where),
     ):
         trades.setdefault(client_id, []).append((trade_id, Decimal(qty)))
-    total, last, _ = position(db, where)
-    read_from, counted = _settling(db, where, last)
+    total, last, forgotten = position(db, where)
+    read_from, counted = _read_on(db, where, forgotten) or _settling(db, where, last)
     return Recalled(
         tuple(_unfinished(order, tuple(trades.get(order[0], ()))) for order in orders),
         total,
@@ -67,6 +67,25 @@ def _newest_trades(db: sqlite3.Connection, where: Where) -> dict[str, tuple[tupl
     ):
         found[client_id] = (*found.get(client_id, ()), (trade_id, Decimal(qty)))
     return found
+
+
+def _read_on(db: sqlite3.Connection, where: Where, forgotten: int) -> tuple[str | None, frozenset[str]] | None:
+    """To where the venue's list was last read as a whole, and which trades after that are counted.
+
+    ``None`` where no entry tells: of an older mmctl, or where ids are no numbers.
+    """
+    found = db.execute(
+        "SELECT body FROM entries WHERE kind = ? AND venue = ? AND owner = ? AND symbol = ? ORDER BY seq DESC LIMIT 1",
+        (Kind.TRADES, *where),
+    ).fetchone()
+    told = None if found is None else msgspec.json.decode(found[0], type=dict[str, Any]).get("trade_id")
+    if not isinstance(told, str) or not (told or "0").isdecimal():
+        return None
+    read_to = max(int(told or -1), forgotten)
+    counted = db.execute(
+        "SELECT trade_id FROM trades WHERE venue = ? AND owner = ? AND symbol = ? AND value > ?", (*where, read_to)
+    )
+    return None if read_to < 0 else str(read_to), frozenset(trade_id for (trade_id,) in counted)
 
 
 def _settling(db: sqlite3.Connection, where: Where, last: str) -> tuple[str | None, frozenset[str]]:

@@ -117,6 +117,8 @@ class Pair:
         """Whether the venue's stream had a gap, so that its trades have to be read."""
         self.trades_read_to: str | None = None
         """The newest trade up to which the venue's own list of them was read; ``None`` before the first."""
+        self.read_to_told: tuple[str | None, float] | None = None
+        """What the journal was last told of that, and when, in monotonic seconds."""
         self.reading_trades = asyncio.Lock()
         self.trades_begun = self.trades_done = 0
         """The number of the newest reading of that list, and of the newest one that came to its end."""

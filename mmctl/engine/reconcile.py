@@ -27,6 +27,9 @@ COMPARE_RETRY_S = 2.0
 TRADES_EVERY_S = 60.0
 """How often the venue's own list of trades is read, whatever its stream told."""
 
+TELL_AGAIN_S = 3600.0
+"""How soon the journal is told again how far that list was read, though nothing was new: old entries go."""
+
 TRADES_SETTLE_MS = 10_000
 """A trade younger than this may stand in the venue's list before one with a smaller number does."""
 
@@ -136,11 +139,20 @@ async def _read_trades(pair: Pair) -> None:
             pair.on_event(fill)
         if asked_ms - fill.at_ms > TRADES_SETTLE_MS:
             pair.trades_read_to = fill.trade_id
+    _tell_how_far(pair)
     pair.trades_due_s = pair.clock.monotonic() + TRADES_EVERY_S
     if missed := pair.totals.fills - counted:
         moved = pair.ledger.position - position
         action = f"counted now, the position moves by {moved:f}" if moved else "noted, their quantities were counted"
         pair.fault("trades", f"{missed} fills had not been told", action)
+
+
+def _tell_how_far(pair: Pair) -> None:
+    """Tell the journal how far the list was read: a run after this one reads on from there."""
+    told, now_s = pair.read_to_told, pair.clock.monotonic()
+    if told is None or told[0] != pair.trades_read_to or now_s >= told[1] + TELL_AGAIN_S:
+        pair.desk.scribe.read_trades(pair.spec.symbol, pair.trades_read_to)
+        pair.read_to_told = (pair.trades_read_to, now_s)
 
 
 async def _count_past(pair: Pair, fills: Sequence[Fill]) -> None:

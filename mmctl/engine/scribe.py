@@ -179,6 +179,10 @@ class Scribe:
         """A trade was counted."""
         self.note(self._fill(symbol, fill))
 
+    def read_trades(self, symbol: str, trade_id: str | None) -> None:
+        """The venue's own list of trades was read, and all up to ``trade_id`` is counted."""
+        self.note(self._entry(Kind.TRADES, symbol, {"trade_id": trade_id or ""}))
+
     def faulted(self, symbol: str, kind: str, detail: str, action: str) -> None:
         """What should not have happened, and what was done about it."""
         self.note(self._entry(Kind.FAULT, symbol, {"kind": kind, "detail": detail, "action": action}))

@@ -270,7 +270,3 @@ class BinanceVenue:
             return reader(body)
         except UnknownShape as error:
             raise self._reads.unreadable(what, error) from None
-
-
-def _of(symbol: str) -> dict[str, Value]:
-    return {"symbol": symbol}

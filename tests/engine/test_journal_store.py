@@ -154,6 +154,37 @@ def test_the_venues_trades_are_read_on_from_a_minute_before_the_newest(store: Jo
     assert (store.recall(*ASKED).read_from, store.recall(*ASKED).counted) == ("x1", frozenset())
 
 
+def test_the_venues_trades_are_read_on_from_where_they_were_read_to(store: JournalStore) -> None:
+    """However long the list could not be read: what its stream told since may have a trade missing before it."""
+    told = {"7": 0, "9": 1000, "12": 300_000, "14": 600_000}
+    fills = [entry(Kind.FILL, 1, **fill(1, one).body, traded_ms=T0_MS + ms) for one, ms in told.items()]
+    store.write([*fills[:2], entry(Kind.TRADES, trade_id="7"), entry(Kind.TRADES, trade_id="8"), *fills[2:]])
+    recalled = store.recall(*ASKED)
+    assert (recalled.read_from, recalled.counted) == ("8", {"9", "12", "14"})
+    store.write([entry(Kind.TRADES, trade_id="13")])
+    assert (store.recall(*ASKED).read_from, store.recall(*ASKED).counted) == ("13", {"14"})
+
+
+def test_trades_that_were_read_before_there_was_one_are_read_from_the_first(store: JournalStore) -> None:
+    store.write([entry(Kind.TRADES, trade_id="")])
+    store.write([entry(Kind.FILL, 1, **fill(1, one).body, traded_ms=int(one) * 600_000) for one in ("8", "9")])
+    assert (store.recall(*ASKED).read_from, store.recall(*ASKED).counted) == (None, {"8", "9"})
+
+
+def test_what_was_read_to_is_never_before_what_is_forgotten(
+    store: JournalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_store, "KEPT_TRADES", 10)
+    store.write([entry(Kind.TRADES, trade_id="9")])
+    for number in range(10, 60):
+        store.write([fill(2, str(number), "1")])
+        store.tidy(idle=True)
+    recalled = store.recall(*ASKED)
+    assert recalled.read_from is not None
+    assert int(recalled.read_from) > 9
+    assert recalled.counted == {str(number) for number in range(int(recalled.read_from) + 1, 60)}
+
+
 def test_it_knows_the_ids_that_it_has_an_intent_of(store: JournalStore) -> None:
     store.write([intent(1), intent(2), end(2), entry(Kind.ADOPTED, 3)])
     assert store.knows([own_id(number) for number in range(1000)]) == {own_id(1), own_id(2)}

@@ -338,6 +338,25 @@ async def test_trades_are_read_by_one_at_a_time_and_those_who_wait_share_the_nex
     await world.venue.close()
 
 
+async def test_the_journal_is_told_how_far_trades_were_read_when_that_is_new(state_dir: Path) -> None:
+    world = make_world(state_dir)
+    await prepare(world)
+    newest = "8"
+
+    async def fills(symbol: str, after_trade_id: str | None) -> list[Fill]:
+        return [Fill(OLD, "1", newest, Side.BUY, D(99), D(1), D(0), "USDT", True, 0)]
+
+    world.venue.fills = fills  # type: ignore[method-assign]
+    for number in ("8", "8", "9"):
+        newest = number
+        await catch_up(world.pair)
+    assert [one.body["trade_id"] for one in world.journal.of(Kind.TRADES)] == ["8", "9"]
+    await asyncio.sleep(3600)
+    await catch_up(world.pair)
+    assert len(world.journal.of(Kind.TRADES)) == 3, "old entries go"
+    await world.venue.close()
+
+
 async def test_what_the_stream_tells_while_trades_are_read_was_told(state_dir: Path) -> None:
     async with quoting(state_dir) as world:
         await asyncio.sleep(0.5)
