@@ -23,6 +23,7 @@ from mmctl.engine.record_file import RecordFile
 from mmctl.engine.record_tidy import remove_old
 from mmctl.engine.records import EngineRecord, PairRecord, record_path, this_machine
 from mmctl.engine.shared_presence import SharedPresence
+from mmctl.engine.waiting import news_or
 from mmctl.errors import SharedUnreadable, StateUnreadable
 from mmctl.ports import Clock, Shared, Venue
 
@@ -194,9 +195,7 @@ class FolderPresence:
         while True:
             self._news.clear()
             await self._write()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WRITE_EVERY_S):
-                    await self._news.wait()
+            await news_or(self._news, WRITE_EVERY_S)
 
     async def _write(self) -> None:
         """Write the record. Where that cannot be done nothing is placed, for nobody could tell that it was stopped."""

@@ -88,6 +88,11 @@ class SendGate:
             return Hold("journal", fault)
         return self._desk.presence.hold(self._spec.symbol)
 
+    @property
+    def killed(self) -> bool:
+        """Whether the gate itself holds, whatever halts are written down."""
+        return bool(self._killed)
+
     def may_be_halted(self) -> bool:
         """Whether any halt is in force, or could be: a quick look, for whoever looks often."""
         try:

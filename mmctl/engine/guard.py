@@ -5,12 +5,12 @@ Each is a task of its own, so that a round that waits for its venue delays none 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from mmctl.core.order import Order
 from mmctl.engine.cycle import ANSWER_GRACE_S, observe
 from mmctl.engine.pair import LayerState, Pair
+from mmctl.engine.waiting import news_or
 from mmctl.errors import FeedError
 from mmctl.ports import Feed
 
@@ -82,7 +82,7 @@ async def watch_book(pair: Pair) -> None:
                 again_s[layer] = now_s + CANCEL_AGAIN_S
                 _tell_stale(pair, state, len(orders))
                 pair.cancel(orders, "stale_book")
-        await _wake_or(pair.orders_sent, max(LEAST_SLEEP_S, sleep_s))
+        await news_or(pair.orders_sent, max(LEAST_SLEEP_S, sleep_s))
 
 
 async def read_ahead(pair: Pair, feed: Feed) -> None:
@@ -105,15 +105,6 @@ async def read_ahead(pair: Pair, feed: Feed) -> None:
                 pair.feed_fault = f"{error.kind}: {error}"
         until_lead_s = min((left_s - lead_s for left_s, lead_s in lefts if left_s > lead_s), default=POLL_S)
         await pair.clock.sleep(min(max(LEAST_SLEEP_S, until_lead_s), look_s))
-
-
-async def _wake_or(wanted: asyncio.Event, seconds: float) -> None:
-    """Come back after ``seconds``, or as soon as it is wanted."""
-    try:
-        async with asyncio.timeout(seconds):
-            await wanted.wait()
-    except TimeoutError:
-        return
 
 
 def _watched(pair: Pair) -> list[LayerState]:
@@ -153,14 +144,15 @@ class _HaltGuard:
         self._pace, self._again_s = _Pace(), dict.fromkeys(pair.layers, 0.0)
         self._wall_ahead_ms = pair.clock.wall_ms() - pair.clock.monotonic() * 1000
 
-    def look(self) -> None:
+    def look(self, *, may_be: bool) -> None:
+        """Look at the pair; ``may_be``: some halt of the account is in force, or could be."""
         pair = self._pair
         now_s = pair.clock.monotonic()
         ahead_ms = pair.clock.wall_ms() - now_s * 1000
         if abs(ahead_ms - self._wall_ahead_ms) > WALL_STEP_MS:
             pair.orders_sent.set()  # a book's age is judged by both clocks: a deadline may be nearer, or past
         self._wall_ahead_ms = ahead_ms
-        may_be = pair.gate.may_be_halted()
+        may_be = may_be or pair.gate.killed
         for layer, state in pair.layers.items():
             hold = pair.gate.hold(layer) if may_be else None
             if hold is None or not hold.halted:
@@ -181,14 +173,22 @@ async def watch_halts(pairs: Sequence[Pair]) -> None:
     while True:
         await pairs[0].clock.sleep(POLL_S)
         pairs[0].desk.presence.look()
+        may_be = pairs[0].gate.may_be_halted()
         for guard in guards:
-            guard.look()
+            guard.look(may_be=may_be)
 
 
-async def watch_answers(pair: Pair) -> None:
-    """A request without an answer is unknown in the end, whoever sent it and whether or not anybody waits."""
-    patience_s = pair.desk.venue.request_timeout_s + 2 * ANSWER_GRACE_S
+async def watch_answers(pairs: Sequence[Pair]) -> None:
+    """A request without an answer is unknown in the end, whoever sent it and whether or not anybody waits.
+
+    ``pairs`` are those of one account. What is sent while this sleeps is due later than all that was sent before.
+    """
+    clock = pairs[0].clock
+    patience_s = pairs[0].desk.venue.request_timeout_s + 2 * ANSWER_GRACE_S
     while True:
-        await pair.clock.sleep(ANSWER_GRACE_S)
-        for batch in pair.overdue(pair.clock.monotonic() - patience_s):
-            pair.give_up_on(batch)
+        now_s = clock.monotonic()
+        oldest_s = min((pair.unanswered_since_s(now_s) for pair in pairs), default=now_s)
+        await clock.sleep(max(LEAST_SLEEP_S, oldest_s + patience_s - now_s))
+        for pair in pairs:
+            for batch in pair.overdue(clock.monotonic() - patience_s):
+                pair.give_up_on(batch)

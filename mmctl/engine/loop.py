@@ -67,6 +67,7 @@ class Engine:
         self._guards: list[asyncio.Task[None]] = []
         self._done: list[Pair] = []
         """The pairs that have taken all their turns while others still take theirs."""
+        self._any_done = asyncio.Event()
         self._due_by_s: dict[Pair, float] = {}
         """The monotonic time by which each pair that still takes turns must have begun its next one."""
         self.lateness_s: deque[float] = deque(maxlen=5_000)
@@ -117,10 +118,10 @@ class Engine:
             pairs = [pair for pair in self.pairs if pair.desk is desk]
             self._guard(pairs[0], "presence", desk.presence.run)
             self._guard(pairs[0], "halt guard", partial(watch_halts, pairs))
+            self._guard(pairs[0], "answers guard", partial(watch_answers, pairs))
         for number, pair in enumerate(self.pairs):
             self._guard(pair, "stale guard", partial(watch_book, pair))
             self._guard(pair, "reading ahead", partial(read_ahead, pair, self._feed))
-            self._guard(pair, "answers guard", partial(watch_answers, pair))
             self._guard(pair, "settling", partial(settle_unknown, pair))
             # These two ask the venue at intervals: not for all pairs at the same moment.
             self._guard(pair, "comparing", partial(compare_now_and_then, pair), start_in_s=number * STAGGER_S)
@@ -129,7 +130,7 @@ class Engine:
         try:
             async with self._getting_on(self.pairs):
                 await asyncio.gather(*(desk.presence.ready() for desk in self._desks))
-            async with asyncio.timeout(limits.for_s), self._getting_on(self._done), asyncio.TaskGroup() as quoting:
+            async with asyncio.timeout(limits.for_s), self._rest_get_on(), asyncio.TaskGroup() as quoting:
                 for number, pair in enumerate(self.pairs):
                     quoting.create_task(self._quote(pair, number * STAGGER_S, limits.rounds))
         except TimeoutError:
@@ -175,6 +176,22 @@ class Engine:
                 for pair in pairs:
                     pair.got_on()
                 await self._clock.sleep(PROGRESS_EVERY_S)
+
+        showing = asyncio.create_task(show())
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _rest_get_on(self) -> AsyncIterator[None]:
+        """As ``_getting_on``, for the pairs that are done, once there is one."""
+
+        async def show() -> None:
+            await self._any_done.wait()
+            async with self._getting_on(self._done):
+                await asyncio.Event().wait()
 
         showing = asyncio.create_task(show())
         try:
@@ -251,6 +268,7 @@ class Engine:
             if enough and (layer is counted or due_s[layer] > now_s):
                 self._due_by_s.pop(pair, None)
                 self._done.append(pair)
+                self._any_done.set()
                 return
             self._due_by_s[pair] = max(now_s, due_s[layer]) + patience_s
             await self._wait_until(pair, due_s[layer])

@@ -171,9 +171,13 @@ class Pair:
         self._batches.append((self.clock.monotonic(), batch))
         self.orders_sent.set()
 
+    def unanswered_since_s(self, now_s: float) -> float:
+        """When the oldest batch was sent that the venue has not answered yet; ``now_s`` where there is none."""
+        return next((sent_s for sent_s, batch in self._batches if batch.unanswered), now_s)
+
     def overdue(self, sent_before_s: float) -> list[Batch]:
         """Batches from before then that the venue still has not answered, against its promise."""
-        return [batch for sent_s, batch in self._batches if sent_s < sent_before_s and batch.unanswered]
+        return [batch for sent_s, batch in self._batches if sent_s <= sent_before_s and batch.unanswered]
 
     def give_up_on(self, batch: Batch) -> None:
         """The requests of ``batch`` without an answer are unknown from now on, and told."""
