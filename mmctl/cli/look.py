@@ -11,6 +11,7 @@ from mmctl.core.order import Layer, Order, Quote
 from mmctl.core.report import BookShown, Planned, Refusal, Report, Wanted
 from mmctl.engine.cycle import observe
 from mmctl.engine.pair import Pair
+from mmctl.engine.pair_view import view_of
 from mmctl.engine.recovery import adopt
 from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_VENUE, NoBook, NoKeys, VenueError
 from mmctl.ports import Feed
@@ -148,7 +149,7 @@ def _print_ladder(pair: Pair, shown: BookShown) -> None:
     from mmctl.views.ladder import ladder
 
     console = Console()
-    view = replace(pair.view(), status="", quoting=True)
+    view = replace(view_of(pair), status="", quoting=True)
     own = "own not read" if shown.own is None else f"own {len(shown.own)}  foreign {shown.foreign}"
     console.print(
         f"{view.pair}  {shown.book.key} from {view.source}  age {text.seconds(shown.age_ms)}  {own}", highlight=False

@@ -24,6 +24,7 @@ from mmctl.engine.desk import AccountDesk
 from mmctl.engine.guard import read_ahead, watch_answers, watch_book, watch_halts
 from mmctl.engine.pair import Pair
 from mmctl.engine.pair_record import pair_records
+from mmctl.engine.pair_view import view_of
 from mmctl.engine.reconcile import compare_now_and_then, settle_unknown
 from mmctl.engine.recovery import look_outside, patiently, recover
 from mmctl.engine.sweep import CANCEL_AGAIN_S, Sweeper
@@ -75,7 +76,7 @@ class Engine:
 
     def views(self) -> list[PairView]:
         """What the live view draws."""
-        return [pair.view() for pair in self.pairs]
+        return [view_of(pair) for pair in self.pairs]
 
     def overdue(self) -> tuple[str, ...]:
         """The pairs whose turns do not go on: a watchdog must not hear that all is well."""

@@ -19,7 +19,7 @@ from mmctl.core.instrument import Instrument
 from mmctl.core.ledger import Change, Ledger
 from mmctl.core.limits import FillRate, exposure_room
 from mmctl.core.order import CancelState, Layer, Order, Side, State, decode_own_id
-from mmctl.core.report import Faulted, Filled, LayerView, PairView, Report, Skipped
+from mmctl.core.report import Faulted, Filled, Report, Skipped
 from mmctl.core.risk import Room
 from mmctl.core.spec import LayerSpec, PairSpec
 from mmctl.engine.batch import Batch
@@ -141,7 +141,7 @@ class Pair:
         self._fill_rate = None if limits is None else FillRate(limits.max_fills_per_min)
         self._troubles: set[str] = set()
         self._batches: list[tuple[float, Batch]] = []
-        self._started_s = desk.clock.monotonic()
+        self.started_s = desk.clock.monotonic()
         desk.register(spec.symbol, self)
 
     @property
@@ -340,71 +340,6 @@ class Pair:
             self.desk.budget.release(order.client_id)
         elif order.state is State.OPEN:
             self.desk.budget.accepted(order.client_id, self.clock.monotonic())
-
-    def view(self) -> PairView:
-        """This pair as the live view draws it."""
-        now_s, wall_ms = self.clock.monotonic(), self.clock.wall_ms()
-        orders = tuple(self.ledger.live())
-        age_s = self.age.age_s(wall_ms, now_s)
-        status, quoting = self._status(wall_ms, now_s)
-        totals = self.totals
-        return PairView(
-            pair=self.spec.name,
-            venue=self.desk.venue.name,
-            account=self.desk.venue.account,
-            mode=self.desk.venue.mode,
-            source=self.age.book.source if self.age.book else "",
-            instrument=self.instrument,
-            book=self.age.book,
-            age_ms=None if self.age.book is None else age_s * 1000,
-            status=status,
-            quoting=quoting,
-            orders=orders,
-            layers=tuple(self._layer_view(state, orders) for state in self.layers.values()),
-            kept=totals.kept,
-            placed=totals.placed,
-            cancelled=totals.cancelled,
-            rejected=totals.rejected,
-            fills=totals.fills,
-            faults=totals.faults,
-            unknown=sum(order.state is State.UNKNOWN for order in orders),
-            foreign=self.foreign,
-            position=self.ledger.position,
-            last_fault=totals.last_fault,
-            elapsed_ms=(now_s - self._started_s) * 1000,
-        )
-
-    def _status(self, wall_ms: int, now_s: float) -> tuple[str, bool]:
-        """Whether the pair quotes, and the first reason why not, in words."""
-        holds = [hold for layer in self.layers if (hold := self.gate.hold(layer)) is not None]
-        if holds:
-            return f"{holds[0].reason}: {holds[0].detail}", len(holds) < len(self.layers)
-        if self.feed_fault:
-            return self.feed_fault, False
-        for state in self.layers.values():
-            stale = self.age.stale(state.spec.quote_timeout_s, wall_ms, now_s)
-            if stale is not None:
-                return f"{stale.reason}: {stale.detail}", False
-            if state.backoff_until_s > now_s:
-                return f"backing off for {state.backoff_until_s - now_s:.0f} s: {self.totals.last_fault}", False
-        return "quoting", True
-
-    def _layer_view(self, state: LayerState, orders: tuple[Order, ...]) -> LayerView:
-        own = [order for order in orders if order.layer is state.spec.layer]
-        return LayerView(
-            layer=state.spec.layer,
-            interval_s=state.spec.interval_s,
-            rounds=state.rounds,
-            previous_asks=sum(order.side is Side.SELL for order in own),
-            previous_bids=sum(order.side is Side.BUY for order in own),
-            rounds_since_refresh=state.since_refresh,
-            force_refresh_num=state.spec.force_refresh_num,
-            keeps=state.keeps,
-            places=state.places,
-            cancels=state.cancels,
-            refused=state.refused,
-            status=state.status,
-        )
 
 
 def _is_in_doubt(order: Order) -> bool:

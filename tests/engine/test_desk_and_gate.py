@@ -14,6 +14,7 @@ from mmctl.core.events import Accepted, Balance, BalancesChanged, Gap
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Quote, Side, State, decode_own_id
 from mmctl.core.report import Wanted
 from mmctl.engine.cycle import observe
+from mmctl.engine.pair_view import view_of
 from mmctl.errors import VenueUnreachable
 from mmctl.ports import Balances
 
@@ -221,11 +222,11 @@ async def test_a_batch_that_fails_to_leave_keeps_its_reservations_until_its_fate
 
 async def test_the_view_says_what_is_so(state_dir: Path) -> None:
     async with quoting(state_dir, pair_spec("BTC", near(force_refresh_num=7), far())) as world:
-        before = world.pair.view()
+        before = view_of(world.pair)
         assert before.book is None
         assert not before.quoting
         await asyncio.sleep(2.5)
-        view = world.pair.view()
+        view = view_of(world.pair)
         assert view.quoting
         assert view.status == "quoting"
         assert len(view.orders) == 10

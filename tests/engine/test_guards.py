@@ -15,6 +15,7 @@ from mmctl.core.freshness import BookAge
 from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder, Side, State
 from mmctl.core.report import Faulted, RoundDone, Skipped
 from mmctl.engine.guard import POLL_S
+from mmctl.engine.pair_view import view_of
 from mmctl.errors import FeedUnreachable, NoBook
 
 from .world import (
@@ -123,7 +124,7 @@ async def test_every_layer_is_cancelled_at_its_own_quote_timeout(
         assert len(world.faults()) <= 2, "told once a layer"
         world.fake.mend(BTC)
         await until(lambda: len(world.venue.own()) == 10, 2 * interval_s + 1, 0.1)
-        assert world.pair.view().quoting
+        assert view_of(world.pair).quoting
 
 
 async def test_a_feed_that_raises_what_it_should_not_delays_no_cancel(state_dir: Path) -> None:
@@ -335,7 +336,7 @@ async def test_what_the_guard_did_is_told_with_its_reason(state_dir: Path) -> No
         assert fault.kind == "stale_book"
         assert "connection refused" in fault.detail
         assert "6 near orders" in fault.action
-        assert not world.pair.view().quoting
+        assert not view_of(world.pair).quoting
         assert {order.cancel for order in world.pair.ledger.live()} <= {CancelState.NONE}
         assert [one.layer for one in world.told(RoundDone)] == [Layer.NEAR]
         assert D(100) == world.fake.mids.get(BTC, D(100))

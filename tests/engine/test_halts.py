@@ -13,6 +13,7 @@ from mmctl.core.order import Layer, Order, Side, State
 from mmctl.core.report import RoundDone, Skipped
 from mmctl.core.risk import Room
 from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.pair_view import view_of
 from mmctl.errors import StateUnreadable
 from mmctl.ports import HaltScope
 
@@ -41,8 +42,8 @@ async def test_a_halt_of_somebody_else_cancels_near_at_once_and_places_nothing(s
         assert not [order for order in world.venue.placed()[sent:] if order.client_id.startswith("N0")]
         assert {one.reason for one in world.told(Skipped)} == {"halted"}
         assert len(world.faults("halted")) == 1, "told once"
-        assert "by anna: drill" in world.pair.view().status
-        assert world.pair.view().quoting, "far still does"
+        assert "by anna: drill" in view_of(world.pair).status
+        assert view_of(world.pair).quoting, "far still does"
 
 
 async def test_a_resume_lifts_it_without_a_restart(state_dir: Path) -> None:
@@ -132,7 +133,7 @@ async def test_what_cannot_be_read_holds_placements_and_cancels_nothing(state_di
         assert not world.venue.cancels()
         assert len(world.venue.own()) == 9
         assert {one.reason for one in world.told(Skipped)} == {"held"}
-        assert not world.pair.view().quoting
+        assert not view_of(world.pair).quoting
         assert not world.pair.ledger.find(best.client_id).is_live  # type: ignore[union-attr]
         if broken == "a folder":
             path.rmdir()

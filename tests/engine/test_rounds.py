@@ -14,6 +14,7 @@ from mmctl.core.report import RoundDone, Skipped
 from mmctl.core.spec import PairSpec
 from mmctl.engine.cycle import READ_DEADLINE_S
 from mmctl.engine.loop import STAGGER_S, Engine, Limits
+from mmctl.engine.pair_view import view_of
 from mmctl.engine.reconcile import COMPARE_EVERY_S
 from mmctl.errors import FeedUnreachable
 from mmctl.ports import Listing
@@ -252,7 +253,7 @@ async def test_the_wait_for_a_first_book_is_told_and_ends_by_itself(state_dir: P
         world.fake.hang(ETH)
         await asyncio.sleep(2.5)
         assert not world.venue.sent
-        assert world.pair.view().status.startswith("feed_unreachable")
+        assert view_of(world.pair).status.startswith("feed_unreachable")
         world.fake.mend(BTC)
         assert await until(world.venue.own) < 1.0
 

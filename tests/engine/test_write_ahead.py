@@ -12,6 +12,7 @@ from mmctl.core.entries import Entry, Kind, Recalled, Unfinished
 from mmctl.core.events import CancelRefused, Ended, Fill, Seen
 from mmctl.core.order import CancelOrder, Layer, NewOrder, Side, State
 from mmctl.core.report import RoundDone
+from mmctl.engine.pair_view import view_of
 from mmctl.engine.reconcile import catch_up
 from mmctl.errors import JournalUnwritable, VenueUnreachable
 from mmctl.ports import Listing
@@ -147,7 +148,7 @@ async def test_a_journal_that_cannot_be_written_stops_placing_and_nothing_else(s
         await asyncio.sleep(3)
         assert len(world.venue.placed()) == placed
         if shown:
-            assert "the disk is full" in world.pair.view().status
+            assert "the disk is full" in view_of(world.pair).status
         else:
             assert {one.reason for one in world.rounds()[-1].refused} == {"journal"}
         world.journal.broken = world.journal.fault = ""
