@@ -130,8 +130,11 @@ class Watch:
 
     def asked_to_cancel(self, host: Host, client_ids: Sequence[str]) -> None:
         told_s, until_s = self._quiet.get(host, (0.0, 0.0))
+        held = self._held.setdefault(host, {})
+        for client_id in client_ids:  # one that is asked for again came to nothing before
+            held.pop(client_id, None)
         if told_s < self.site.timeline.now_s < until_s:
-            self._held.setdefault(host, {}).update(dict.fromkeys(client_ids))
+            held.update(dict.fromkeys(client_ids))
 
     def leaving(self, host: Host, method: str, params: Mapping[str, object]) -> None:
         now_s = self.site.timeline.now_s
