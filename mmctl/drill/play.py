@@ -28,7 +28,7 @@ START_AGAIN_S = 2.0
 BALANCES_TOLD_S = 130.0
 """Within this time an engine has read its balances twice."""
 CALM_ROUNDS = 2
-COLLECT_EVERY = 10
+COLLECT_EVERY = 50
 """A seed leaves two megabytes behind."""
 MEMORY = Path("/dev/shm")
 
