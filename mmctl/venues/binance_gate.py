@@ -22,6 +22,9 @@ QUOTING_SHARE = 0.8
 READING_SHARE = 0.9
 """How much of each limit all but cancels may use."""
 
+REPEATING_SHARE = 0.95
+"""How much of each limit cancels may use that were sent before: those that never were need the rest."""
+
 HOLD_UNSTATED_S = 60.0
 """How long to hold where a 429 names no time: the longest interval in which weight is counted."""
 
@@ -60,8 +63,8 @@ class RateGate:
         until_s = max(self._all_until_s, self._places_until_s) if placing else self._all_until_s
         return max(0.0, until_s - self._clock.boot_s())
 
-    def refusal(self, call: Call, *, quoting: bool) -> str | None:
-        """Why ``call`` may not leave now, in words, or ``None``."""
+    def refusal(self, call: Call, *, quoting: bool, again: bool = False) -> str | None:
+        """Why ``call`` may not leave now, in words, or ``None``. ``again``: the same was sent before."""
         held_s = self.held_s(placing=call.orders > 0)
         if held_s:
             return f"{self._why}; held for another {held_s:.1f} s"
@@ -69,7 +72,7 @@ class RateGate:
             return f"{self._why}; cancels go first"
         share = QUOTING_SHARE if quoting else READING_SHARE
         if call.ends or call is TIME:  # a cancel that is refused for its time stamp needs the venue's time
-            share = 1.0
+            share = REPEATING_SHARE if again else 1.0
         lacking = self.ledger.lacking(call.weight, call.orders, self._server.now_ms(), share=share)
         if lacking is None:
             return None

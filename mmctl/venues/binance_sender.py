@@ -19,7 +19,7 @@ from mmctl.venues.binance_clock import BinanceTimes, ServerClock
 from mmctl.venues.binance_gate import RateGate
 from mmctl.venues.binance_reads import Reads
 from mmctl.venues.binance_replies import ReplyReader
-from mmctl.venues.binance_requests import Pending, Requests
+from mmctl.venues.binance_requests import Memory, Pending, Requests
 from mmctl.venues.binance_rest import CONNECTIONS, Lost, Rest
 from mmctl.wire import binance as wire
 from mmctl.wire.binance import Call, Reply, UnknownShape
@@ -71,6 +71,8 @@ class Sender:
         self._first: list[Pending] = []
         """Cancels that were held and have not left: until they have, nothing else leaves."""
         gate.cancels_wait = self._cancels_wait
+        self._cancelled: Memory[bool] = Memory()
+        """Orders whose cancel was sent before."""
         self._release: asyncio.TimerHandle | None = None
         self._placed_at_s: float | None = None
 
@@ -106,9 +108,9 @@ class Sender:
     def cancel(self, cancel: CancelOrder) -> None:
         """Hand over a cancel. While the venue wants quiet it is held, and leaves first when that ends."""
         pending = self._add(Request.CANCEL, cancel)
-        refusal = self._gate.refusal(wire.CANCEL, quoting=False)
+        refusal = self._refusal(cancel)
         if refusal is None:
-            self._send(pending, wire.CANCEL, wire.cancellation(cancel))
+            self._send_cancel(pending, cancel)
         elif held_s := self._gate.held_s(placing=False):
             self._held[cancel.client_id] = pending
             self._first.append(pending)
@@ -133,11 +135,18 @@ class Sender:
             pending.withdraw = bool
             if not isinstance(pending.order, CancelOrder) or pending.answered:
                 continue
-            refusal = self._gate.refusal(wire.CANCEL, quoting=False)
+            refusal = self._refusal(pending.order)
             if refusal is None:
-                self._send(pending, wire.CANCEL, wire.cancellation(pending.order))
+                self._send_cancel(pending, pending.order)
             else:
                 self._answer_soon(pending, CancelRefused(pending.client_id, False, refusal))
+
+    def _refusal(self, cancel: CancelOrder) -> str | None:
+        return self._gate.refusal(wire.CANCEL, quoting=False, again=cancel.client_id in self._cancelled)
+
+    def _send_cancel(self, pending: Pending, cancel: CancelOrder) -> None:
+        self._cancelled[cancel.client_id] = True
+        self._send(pending, wire.CANCEL, wire.cancellation(cancel))
 
     def _cancels_wait(self) -> bool:
         if self._first:

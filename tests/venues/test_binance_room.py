@@ -178,6 +178,21 @@ async def test_what_is_only_read_leaves_room_for_cancels() -> None:
     await sender.close()
 
 
+async def test_cancels_that_are_repeated_leave_room_for_those_that_never_left() -> None:
+    clock = Suspendable()
+    network, gate = Nowhere(clock), RateGate(clock, ServerClock(clock))
+    limit = Limit(Kind.WEIGHT, 86_400, 100)
+    gate.ledger.set_limits([limit])
+    sender = make_sender(clock, network, gate)
+    for _ in range(120):
+        sender.cancel(CancelOrder("BTCUSDT", "N0B000000000000001XX"))
+    assert gate.used() == {limit: 95}
+    for number in range(5):
+        sender.cancel(CancelOrder("BTCUSDT", f"N0B00000000000010{number}XX"))
+    assert gate.used() == {limit: 100}
+    await sender.close()
+
+
 async def test_the_time_that_a_cancel_needs_may_be_asked_for_whenever_a_cancel_may() -> None:
     clock = Suspendable()
     gate = RateGate(clock, ServerClock(clock))
