@@ -115,10 +115,8 @@ def tell_receipt(receipt: Receipt, output: Output) -> None:
         say_wrapped(text.stopped(receipt.stopped))
     for epoch in sorted(swept.late_epochs):
         note(f"an engine of epoch {epoch} still places orders: stop it")
-    for name in swept.not_reached:
-        watched = "the venue was watched instead" if swept.proven else "what it does now is not known"
-        halted = "did not acknowledge the halt" if receipt.halts.halts else "is free to quote again"
-        note(f"{name}: {halted}; {watched}")
+    for line in swept.not_reached:
+        note(f"{line}; {'the venue was watched instead' if swept.proven else 'what it does now is not known'}")
     if swept.refusal and not swept.proven:
         note(f"the venue last refused a cancel: {swept.refusal}")
 

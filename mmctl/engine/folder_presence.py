@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from mmctl.core.order import Layer
 from mmctl.core.report import Report
 from mmctl.engine.beside import DoneBy, at_once
 from mmctl.engine.halt import FileHaltLatch
@@ -142,9 +143,11 @@ class FolderPresence:
 
     def answered(self) -> None:
         record = self._record
-        if record is None or not record.acknowledged or not record.unanswered():
+        if record is None or not record.acknowledged or not record.left():
             return
-        if replace(record, pairs=self._pairs()).unanswered() == 0:
+        now = replace(record, pairs=self._pairs())
+        over = any(record.left(layer) and not now.left(layer) for layer in Layer)
+        if over or (record.unanswered() and not now.unanswered()):
             self._news.set()
 
     def hold(self, symbol: str) -> Hold | None:
@@ -246,4 +249,4 @@ def _is_news(before: EngineRecord, now: EngineRecord) -> bool:
     """Whether somebody may wait for what has changed: a stop, for acknowledgements and last answers."""
     if before.acknowledged != now.acknowledged:
         return True
-    return bool(now.acknowledged) and before.unanswered() != now.unanswered()
+    return bool(now.acknowledged) and before.left() != now.left()

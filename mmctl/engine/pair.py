@@ -300,7 +300,7 @@ class Pair:
     def _act_on(self, event: OrderEvent, change: Change, order: Order) -> None:
         self._count(change.before, order)
         self._free(order)
-        if change.before is None or change.before.state is not State.OPEN:
+        if change.before is None or change.before.state is not State.OPEN or not order.is_live:
             self.desk.presence.answered()
         if change.fill is not None:
             self.totals.fills += 1

@@ -37,7 +37,7 @@ class Presence(Protocol):
         """See whether the halts in force have changed, and tell others at once if so. Cheap, and never raises."""
 
     def answered(self) -> None:
-        """A placement got its answer; who waits for the last one of them hears of it at once. Never raises."""
+        """A placement got its answer, or an order is over; who waits for the last one hears at once. Never raises."""
 
     def hold(self, symbol: str) -> Hold | None:
         """Why nothing may be placed on ``symbol`` now, or ``None``. Cheap enough for every send."""

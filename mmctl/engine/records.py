@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,13 +87,16 @@ class EngineRecord:
 
     def unanswered(self, layer: Layer | None = None, symbols: Collection[str] | None = None) -> int:
         """Its placements without an answer that tells, of ``layer`` (both: ``None``) and ``symbols`` (all)."""
-        return sum(
-            one.unanswered
-            for pair in self.pairs
-            if symbols is None or pair.symbol in symbols
-            for one in pair.layers
-            if layer in (None, one.layer)
-        )
+        return sum(one.unanswered for one in self._layers(layer, symbols))
+
+    def left(self, layer: Layer | None = None, symbols: Collection[str] | None = None) -> int:
+        """Its orders that are not over as far as it knows, in the same scope: a listing that lags may not show them."""
+        return sum(one.resting + one.unanswered for one in self._layers(layer, symbols))
+
+    def _layers(self, layer: Layer | None, symbols: Collection[str] | None) -> Iterator[LayerRecord]:
+        for pair in self.pairs:
+            if symbols is None or pair.symbol in symbols:
+                yield from (one for one in pair.layers if layer in (None, one.layer))
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,9 @@
 """Which engines of an account a stop has to reckon with, and what each has said of the halt.
 
-An engine that has acknowledged the halt, with every placement answered, places no more: what the venue shows after
-that is all there is. So it is with an engine that is dead for longer than a placement takes to land. Of any other, and
-of one that is only known by its orders, nobody can say: then the venue is watched for as long as it may still place.
+An engine that has acknowledged the halt, and knows of no order in scope that is not over, places no more: what the
+venue shows after that is all there is. So it is with an engine that is dead for longer than a placement takes to land.
+Of any other, and of one that is only known by its orders, nobody can say: then the venue is watched for as long as it
+may still place.
 """
 
 from __future__ import annotations
@@ -109,9 +110,17 @@ class Roll:
         return (*registered, *strangers)
 
     def not_reached(self) -> tuple[str, ...]:
-        """Those not settled, by name, and why where that is known."""
-        named = [f"{state.name}: {state.detail}" if state.detail else state.name for state in self._open()]
-        return (*named, *(f"engine {one}, unknown here" for one in sorted(self._strangers)))
+        """Those not settled, by name, and why."""
+        free = "is free to quote again" if not self._uids else "did not acknowledge the halt"
+        named = [
+            f"{state.name}: {state.detail}: {free}" if state.detail else f"{state.name}: {self._why_open(state, free)}"
+            for state in self._open()
+        ]
+        return (*named, *(f"engine {one}, unknown here: {free}" for one in sorted(self._strangers)))
+
+    def _why_open(self, state: EngineState, free: str) -> str:
+        acknowledged = self._uids and state.acknowledged(self._uids)
+        return "does not know yet that its orders are over" if acknowledged else free
 
     def _open(self) -> list[EngineState]:
         return [state for state in self._states.values() if self._word(state) == NOT_REACHED]
@@ -122,7 +131,8 @@ class Roll:
         record = state.record
         if state.life is Life.DEAD or record is None or not self._uids or not state.acknowledged(self._uids):
             return NOT_REACHED
-        return NOT_REACHED if record.unanswered(self._layer, self._symbols) else ACKNOWLEDGED
+        # It may know of an order that a listing does not show yet.
+        return NOT_REACHED if record.left(self._layer, self._symbols) else ACKNOWLEDGED
 
 
 def nobody() -> Roll:

@@ -356,6 +356,21 @@ async def swept_with(world: World, states: list[EngineState], **changes: object)
     return result
 
 
+async def test_an_engine_that_knows_of_an_order_is_believed_more_than_a_listing_that_lags(state_dir: Path) -> None:
+    """It has acknowledged, and its cancel has no answer yet: two empty listings may both be older than the order."""
+    world = stopped_world(state_dir)
+    knows = engine(OLD)
+    record = knows.record
+    assert record is not None
+    layers = (LayerRecord(Layer.NEAR, 3.0, "ok", 1, 0), LayerRecord(Layer.FAR, 30.0))
+    states = [replace(knows, record=replace(record, pairs=(replace(record.pairs[0], layers=layers),))), engine(OLD + 1)]
+    asyncio.get_running_loop().call_later(3.0, lambda: states.__setitem__(0, knows))
+    result = await swept_with(world, states)
+    assert (result.proven, result.proof, result.not_reached) == (True, "acknowledged", ())
+    assert 3_000 <= result.took_ms < 6_000
+    await world.venue.close()
+
+
 async def test_engines_that_acknowledge_prove_it_at_once(state_dir: Path) -> None:
     world = stopped_world(state_dir)
     result = await swept_with(world, [engine(OLD), engine(OLD + 1)])
@@ -390,7 +405,9 @@ async def test_an_engine_whose_record_a_flushed_redis_lost_has_acknowledged_noth
     result = await swept_with(world, states)
     assert (result.proven, result.proof) == (True, "waited")
     assert result.took_ms > 42_000, "its longest interval and the landing time"
-    assert result.not_reached == (f"engine {OLD}: its record cannot be seen in Redis now",)
+    assert result.not_reached == (
+        f"engine {OLD}: its record cannot be seen in Redis now: did not acknowledge the halt",
+    )
     await world.venue.close()
 
 
@@ -480,7 +497,7 @@ async def test_a_record_that_cannot_be_read_is_an_engine(state_dir: Path) -> Non
     result = await swept_with(world, [UNREADABLE])
     assert (result.proven, result.proof) == (True, "waited")
     assert 13_000 <= result.took_ms < 15_000
-    assert result.not_reached == ("some-record: it holds rubbish",)
+    assert result.not_reached == ("some-record: it holds rubbish: did not acknowledge the halt",)
     await world.venue.close()
 
 
