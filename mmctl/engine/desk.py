@@ -107,7 +107,8 @@ class AccountDesk:
             self.balances_in_doubt |= in_doubt
             raise
         finally:
-            self._told_meanwhile.remove(newer)
+            # By what it is, not by what it holds: two readings at once may hold the same.
+            self._told_meanwhile = [one for one in self._told_meanwhile if one is not newer]
         self._budget.update({**told.assets, **newer}, told.asked_at_s, whole=True)
 
     def _on_event(self, symbol: str, event: Event) -> None:

@@ -253,6 +253,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - saves the guard: without it orders would rest unwatched
                 self._on_fault(pair, error, f"{name} starts again in {GUARD_RESTART_S:g} s", tell=repr(error) != told)
                 told = repr(error)
+                _end_if_cancelled()
             await self._clock.sleep(GUARD_RESTART_S)
 
     async def _quote(self, pair: Pair, start_in_s: float, rounds: int | None) -> None:
@@ -295,6 +296,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - saves the pair: its near orders go, and it backs off
             waits_s = [state.back_off(self._clock.monotonic(), faulted=True) for state in pair.layers.values()]
             batch = self._on_fault(pair, error, f"backing off for {min(waits_s):g} s")
+            _end_if_cancelled()
             await settle(pair, batch)
         if layer is Layer.FAR:
             pair.compare_wanted.set()
@@ -309,6 +311,13 @@ class Engine:
         pair.compare_wanted.set()
         pair.doubts.set()
         return pair.cancel(orders, "fault")
+
+
+def _end_if_cancelled() -> None:
+    """A fault that comes while a task is cancelled takes the place of the cancellation, which is still to be obeyed."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _kind(error: Exception) -> str:

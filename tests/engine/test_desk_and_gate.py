@@ -247,3 +247,25 @@ async def test_the_profiles_rounding_wins_where_it_is_coarser(
     spec = replace(pair_spec(), price_decimals=decimals[0], qty_decimals=decimals[1])
     made = coarser(instrument(), spec)
     assert (made.tick_size, made.lot_size) == (D(tick), D(lot))
+
+
+async def test_two_readings_of_balances_at_once_do_not_mix_what_they_are_told(state_dir: Path) -> None:
+    world = make_world(state_dir)
+    await prepare(world)
+    first = asyncio.create_task(world.desk.refresh_balances())
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(world.desk.refresh_balances())
+    await first
+    world.desk._on_event("", BalancesChanged({"USDT": Balance(D(7), D(0))}))
+    await second
+    assert world.desk.budget.free("USDT") == 7
+    assert not world.desk._told_meanwhile
+    third, fourth = (asyncio.create_task(world.desk.refresh_balances()) for _ in range(2))
+    await asyncio.sleep(0.01)
+    fourth.cancel()
+    await asyncio.gather(fourth, return_exceptions=True)
+    world.desk._on_event("", BalancesChanged({"USDT": Balance(D(8), D(0))}))
+    third.cancel()
+    (ended,) = await asyncio.gather(third, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError), ended
+    await world.venue.close()
