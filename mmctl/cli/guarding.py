@@ -163,12 +163,12 @@ class Guard:
             if await self._is_wider(pause_s):
                 return
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
-        self._tell.line(target, "proven", "halted until `mmctl resume`; watching goes on")
         self._watch.handled(alarm)
         for engine in alarm.engines:
             if engine.life is Life.DEAD and engine.epoch is not None:
                 # All that it left is gone: whoever looks at its record later would only stop once more.
                 remove(record_path(self._latch.path.parent, account.venue, account.name, engine.epoch))
+        self._tell.line(target, "proven", "halted until `mmctl resume`; watching goes on")
 
     async def _is_wider(self, within_s: float) -> bool:
         """Wait, and no longer than until more engines are in trouble: whether that is so."""
