@@ -51,6 +51,10 @@ class DrillJournal(SyncJournal):
             await asyncio.sleep(self._site.disk_slow_s)
         await super().commit(entries)
 
+    async def close(self) -> None:
+        await super().close()
+        self._noted.clear()  # what a full disk did not take until then is lost with the process
+
     def mend(self) -> None:
         """The disk is as it was: what waited is written, as a journal with a thread does by itself."""
         with contextlib.suppress(JournalUnwritable):

@@ -32,6 +32,7 @@ from mmctl.drill.site import Site
 from mmctl.engine.pair import Pair
 from mmctl.ports import HaltScope
 from mmctl.sandbox.matching import Order as VenueOrder
+from mmctl.venues.binance_gate import HOLD_MARGIN_S
 from mmctl.wire.binance_limits import Kind
 
 LATE_S = 0.1
@@ -304,7 +305,8 @@ class Watch:
         """What rests on a stale book has been asked to go."""
         wall_ms, now_s = self.site.wall_ms(), run.process.time_s
         suspects: set[str] = set()
-        host_quiet = self._quiet.get(run.host, (0.0, 0.0))[1] > self.site.timeline.now_s
+        # The venue's adapter waits a little longer than it was told, and is right to.
+        host_quiet = self._quiet.get(run.host, (0.0, 0.0))[1] + HOLD_MARGIN_S > self.site.timeline.now_s
         if host_quiet or self.site.timeline.now_s < run.process.resumed_s + LATE_S:
             return
         for key, pair in run.pairs.items():

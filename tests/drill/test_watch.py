@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from mmctl.core.decide import PairDecider
+from mmctl.core.entries import Entry, Kind
 from mmctl.core.ledger import Ledger
 from mmctl.core.order import NewOrder, Order, Side, decode_own_id
 from mmctl.drill import network
@@ -22,6 +25,7 @@ from mmctl.drill.trouble import OLD_EPOCH
 from mmctl.engine import loop, reconcile
 from mmctl.engine.folder_presence import FolderPresence
 from mmctl.engine.gate import SendGate
+from mmctl.engine.journal_store import JournalStore
 from mmctl.engine.pair import Pair
 from mmctl.engine.sweep import Sweeper
 from mmctl.engine.swept import Swept
@@ -222,3 +226,19 @@ def test_each_invariant_finds_what_breaks_it(
     broken = first_broken(start).broken
     assert broken is not None
     assert broken.invariant == invariant, broken
+
+
+def test_what_an_ended_process_could_not_write_is_never_written(tmp_path: Path) -> None:
+    """Its disk was full to the end: when the disk is mended, nobody is left who could write."""
+    site = Mock(disk_full=True, disk_slow_s=0.0)
+    store = JournalStore(tmp_path / "journal.db")
+    journal = DrillJournal(store, Mock(alive=True), site)
+    journal.note(Entry(Kind.START, 1, "mock", "main"))
+    asyncio.run(journal.close())
+    assert journal.fault == "the disk is full"
+    site.disk_full = False
+    journal.mend()
+    store.close()
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        assert db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+    db.close()
