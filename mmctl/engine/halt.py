@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmctl.core.order import Layer
+from mmctl.core import halt_words
 from mmctl.engine.lock import locked, mend
 from mmctl.errors import StateUnreadable
 from mmctl.ports import Halt, HaltScope
@@ -242,31 +242,30 @@ def _parse(data: bytes) -> _Records:
     newest = 0
     for line_number, line in enumerate(data.splitlines(), start=1):
         try:
-            record = json.loads(line)
-            number = int(record["n"])
+            record = halt_words.record_of(line)
+            number = halt_words.number(record, "n")
             if "resume" in record:
-                lifted.update(int(one) for one in record["resume"])
+                lifted.update(halt_words.numbers(record["resume"]))
             elif "shared" in record:
-                shared.update(str(one) for one in record["shared"])
+                shared.update(halt_words.names(record["shared"]))
             else:
                 halts[number] = _halt(number, record, line)
             newest = max(newest, number)
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             rubbish.append(line_number)
     in_force = tuple(halt for number, halt in sorted(halts.items()) if number not in lifted)
     return _Records(halts, frozenset(lifted), newest, tuple(rubbish), frozenset(shared), in_force)
 
 
 def _halt(number: int, record: dict[str, Any], line: bytes) -> Halt:
-    scope, layer = record["halt"], record["halt"]["layer"]
     return Halt(
         number,
-        HaltScope(scope["venue"], scope["account"], scope["symbol"], None if layer is None else Layer(layer)),
-        str(record["by"]),
-        int(record["at_ms"]),
-        str(record["why"]),
+        HaltScope(*halt_words.scope_of(record)),
+        halt_words.text(record, "by"),
+        halt_words.moment_ms(record),
+        halt_words.text(record, "why"),
         # A line from before halts had names is named by what it says.
-        str(record["uid"]) if "uid" in record else hashlib.sha256(line).hexdigest()[:16],
+        halt_words.text(record, "uid") if "uid" in record else hashlib.sha256(line).hexdigest()[:16],
     )
 
 

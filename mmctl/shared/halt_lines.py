@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mmctl.core.order import Layer
+from mmctl.core import halt_words
 from mmctl.ports import Halt, HaltScope, SharedHalts
 
 
@@ -34,25 +34,19 @@ def parsed(lines: Sequence[bytes]) -> SharedHalts:
     rubbish: list[str] = []
     for line in lines:
         try:
-            record = json.loads(line)
-            by, at_ms = str(record["by"]), int(record["at_ms"])
+            record = halt_words.record_of(line)
+            by, at_ms = halt_words.text(record, "by"), halt_words.moment_ms(record)
             if "resume" in record:
-                lifted.update(dict.fromkeys((str(one) for one in record["resume"]), (by, at_ms)))
+                lifted.update(dict.fromkeys(halt_words.names(record["resume"]), (by, at_ms)))
             else:
                 halt = _halt(record, by, at_ms)
                 halts.setdefault(halt.uid, halt)
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             rubbish.append(line[:80].decode(errors="replace"))
     return SharedHalts(halts, lifted, tuple(rubbish))
 
 
 def _halt(record: dict[str, Any], by: str, at_ms: int) -> Halt:
-    scope, uid = record["halt"], record["uid"]
-    if not isinstance(uid, str) or not uid:
+    if not (uid := halt_words.text(record, "uid")):
         raise ValueError("a halt without a name")
-    layer = scope["layer"]
-    names = (scope["venue"], scope["account"])
-    if not all(isinstance(name, str) for name in names) or not isinstance(scope["symbol"], str | None):
-        raise ValueError("a scope that is none")
-    covers = HaltScope(*names, scope["symbol"], None if layer is None else Layer(layer))
-    return Halt(0, covers, by, at_ms, str(record["why"]), uid)
+    return Halt(0, HaltScope(*halt_words.scope_of(record)), by, at_ms, halt_words.text(record, "why"), uid)

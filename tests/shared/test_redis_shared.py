@@ -64,6 +64,10 @@ async def test_a_list_that_only_grew_is_not_read_again_and_one_that_changed_is(s
         b'{"uid":"q","halt":{"venue":"b","account":"m","symbol":null,"layer":"mid"},"by":"x","at_ms":1,"why":""}',
         b'{"uid":"q","halt":{"venue":1,"account":"m","symbol":null,"layer":null},"by":"x","at_ms":1,"why":""}',
         b'{"resume":7,"by":"x","at_ms":1}',
+        b'{"resume":"aa","by":"x","at_ms":1}',
+        b'{"resume":["aa"],"by":"x","at_ms":1e999}',
+        b'{"uid":"q","halt":{"venue":"b","account":"m","symbol":null,"layer":null},"by":"x","at_ms":1e30,"why":""}',
+        b"[" * 100_000,
     ],
 )
 async def test_rubbish_among_halts_is_told_and_a_resume_takes_it_away(
