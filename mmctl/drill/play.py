@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -20,6 +21,7 @@ from mmctl.drill.timeline import Timeline
 from mmctl.drill.trouble import Trouble
 from mmctl.drill.watch import LOOK_EVERY_S, Broken, Trace, Watch
 from mmctl.engine.journal_store import JournalStore
+from mmctl.engine.records import this_machine
 
 MOST_TROUBLE_S = 300.0
 CALM_AT_MOST_S = 400.0
@@ -64,7 +66,8 @@ class _Seed:
     def __init__(self, script: Script, seed: int, rounds: int, state_dir: Path, trace_to: TextIO | None) -> None:
         self.state_dir = state_dir
         self._seed, self._rounds = seed, rounds
-        self._trace = Trace(trace_to)
+        mine = f"pid {os.getpid()} on {this_machine()[0]}"
+        self._trace = Trace(trace_to, {os.fspath(state_dir): "STATE", mine: "pid 1 on drill"})
         self.watch = Watch(seed, self._trace)
         self._timeline = Timeline()
         self.site = self.watch.site = Site(script, self._timeline, self.watch, seed)

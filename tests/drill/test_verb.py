@@ -20,11 +20,19 @@ def drill(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_one_seed_is_one_trace_whatever_the_hash_seed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        ("--seeds", "3"),
+        ("--seed", "18", "--seeds", "1"),  # in which refusals name the state folder
+        ("--seed", "5", "--seeds", "1"),  # in which one engine names the process of another
+    ],
+)
+def test_one_seed_is_one_trace_whatever_the_hash_seed_and_the_process(tmp_path: Path, seeds: tuple[str, ...]) -> None:
     told, traces = [], []
     for number in ("1", "2"):
         trace = tmp_path / number
-        done = drill("--seeds", "3", "--output", "json", "--trace", str(trace), PYTHONHASHSEED=number)
+        done = drill(*seeds, "--output", "json", "--trace", str(trace), PYTHONHASHSEED=number)
         told.append(json.loads(done.stdout)["trace_sha256"])
         traces.append(trace.read_bytes())
     assert traces[0] == traces[1]
