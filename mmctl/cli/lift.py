@@ -84,15 +84,16 @@ def _tell(resumed: Resumed, left: list[Halt], output: Output) -> None:
         say(jsonlines.resumed([str(one) for one in resumed.lifted], [str(one) for one in left]))
         return
     from mmctl.cli.output import say_wrapped
+    from mmctl.views.text import clean
 
     for one in resumed.lifted:
-        say_wrapped(f"lifted {one!s}")
+        say_wrapped(clean(f"lifted {one!s}"))
     if not resumed.lifted and not resumed.left:
         say_wrapped("nothing was halted in this scope")
     stuck = {one.uid for one in resumed.left}
     for one in left:
         wider = "" if one.scope.symbol or one.uid in stuck else "; resume without --pair lifts it"
-        say_wrapped(f"still halted: {one!s}{wider}")
+        say_wrapped(clean(f"still halted: {one!s}{wider}"))
 
 
 def _entries(resumed: Resumed, accounts: list[tuple[str, str]]) -> list[Entry]:

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from mmctl.core.order import Layer
+from mmctl.core.order import MAX_EPOCH, Layer
 
 FOLDER = "engines"
 SIGNED = struct.Struct("<d")
 """What a lock file holds: when a placement was last signed, in seconds of the clock that counts suspended time."""
+
+LATEST_MS = 1 << 53
+"""No time is later: what is, is rubbish, and may be too large to be reckoned with."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -115,8 +118,15 @@ def record_path(state_dir: Path, venue: str, account: str, epoch: int) -> Path:
 
 
 def decoded(data: bytes) -> EngineRecord:
-    """The record. Raises ``ValueError`` for what is none."""
-    return _DECODER.decode(data)
+    """The record. Raises ``ValueError`` for what is none, or tells of a time or an epoch that cannot be."""
+    try:
+        record = _DECODER.decode(data)
+    except RecursionError:
+        raise ValueError("nested without end") from None
+    times_ms = [record.started_ms, record.written_ms, *(pair.progress_ms for pair in record.pairs)]
+    if not (0 <= record.epoch <= MAX_EPOCH and all(0 <= one <= LATEST_MS for one in times_ms)):
+        raise ValueError("an epoch or a time that cannot be")
+    return record
 
 
 def encoded(record: EngineRecord) -> bytes:

@@ -480,6 +480,13 @@ def test_resume_lifts_a_halt_and_names_it(call: Caller, quick: str) -> None:
     assert call("dry-run", "--profile", quick, "--rounds", "1").code == 0
 
 
+def test_resume_lets_no_halt_move_the_cursor(call: Caller, quick: str) -> None:
+    halt_by_hand(HaltScope("mock", "main", None, None), "\x1b[31mred\nlifted halt 9: all")
+    done = call("resume", "--profile", quick)
+    assert done.out.endswith(":  [31mred lifted halt 9: all\n")
+    assert len(done.out.splitlines()) == 1
+
+
 def test_resume_lifts_only_what_is_in_scope(call: Caller, quick: str) -> None:
     halt_by_hand(HaltScope("mock", "main", None, None), "everything")
     halt_by_hand(HaltScope("mock", "main", "BTCUSDT", None), "one pair")

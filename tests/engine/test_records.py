@@ -198,6 +198,18 @@ def _fields(path: Path, folder: Path) -> None:
     path.write_bytes(encoded(record()).replace(b'"epoch":7', b'"epoch":"seven"'))
 
 
+def _deep(path: Path, folder: Path) -> None:
+    path.write_bytes(encoded(record())[:-1] + b',"more":' + b"[" * 100_000)
+
+
+def _late(path: Path, folder: Path) -> None:
+    path.write_bytes(encoded(record())[:-1] + b',"written_ms":' + b"9" * 500 + b"}")
+
+
+def _epoch(path: Path, folder: Path) -> None:
+    path.write_bytes(encoded(record()).replace(b'"epoch":7', b'"epoch":-7'))
+
+
 def _long(path: Path, folder: Path) -> None:
     path.write_bytes(b" " * (MOST_BYTES + 2))
 
@@ -229,7 +241,8 @@ def _empty_lock(path: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [_rubbish, _number, _fields, _long, _folder, _link, _loop, _fifo, _no_lock, _empty_lock]
+    "make",
+    [_rubbish, _number, _fields, _deep, _late, _epoch, _long, _folder, _link, _loop, _fifo, _no_lock, _empty_lock],
 )
 def test_rubbish_is_an_unreadable_engine_and_hides_no_other(tmp_path: Path, make: Callable[[Path, Path], None]) -> None:
     file = living(tmp_path, record(9))
