@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,21 @@ os.environ["TERM"] = "xterm-256color"
 # looptime asks for the current event loop before tests that have none. Up to Python 3.13 asking makes one,
 # which nobody closes; saying that there is none prevents it.
 asyncio.set_event_loop(None)
+
+
+# Who runs the suite in the background or under nohup has these ignored, and whoever is started here would inherit that.
+# A hangup still ends no test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
+# A machine that is busy is no fault, and the examples are the same ones in every run.
+with contextlib.suppress(ImportError):  # the tests with clients of others have a venv that lacks it
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -38,6 +38,9 @@ MMCTL = (sys.executable, "-m", "mmctl")
 free_port = select_random
 """A port that the system hands out to nobody who asks for any."""
 
+PATIENCE_S = 60.0
+"""How long is waited for what has to come: a machine that is busy may take its time, and one that is not takes none."""
+
 SECRETS = ("pAssw0rdOfRedis", "keyOfTheFile", "secretOfTheFile", "phraseOfTheFile", "keyOfTheEnvironment")
 
 QUICK = """
@@ -109,7 +112,7 @@ def finished(code: int, out: str, err: str) -> Done:
 def mmctl(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
     """Run the command in a process of its own."""
     done = subprocess.run(
-        [*MMCTL, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=40, check=False
+        [*MMCTL, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     return finished(done.returncode, done.stdout, done.stderr)
 
@@ -144,11 +147,13 @@ def started(
 
 def ended(process: subprocess.Popen[str], read: str = "") -> Done:
     """Wait for the end; ``read`` is what was read of standard output before."""
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_S)
     return finished(process.returncode, read + out, err)
 
 
-def read_until(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]], bool], seconds: float = 10) -> str:
+def read_until(
+    process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE_S
+) -> str:
     """Lines of JSON up to and including the first that is wanted."""
     assert process.stdout is not None
     read = ""
@@ -164,6 +169,14 @@ def read_until(process: subprocess.Popen[str], wanted: Callable[[dict[str, Any]]
     raise AssertionError(f"not seen within {seconds} s; the last lines: {read[-2000:]}")
 
 
+def waited_until(is_so: Callable[[], bool], why: str = "") -> None:
+    """Wait until that is so, which is looked at again and again."""
+    ends_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < ends_s, why or f"not so within {PATIENCE_S:g} s"
+        time.sleep(0.02)
+
+
 def is_round(layer: str) -> Callable[[dict[str, Any]], bool]:
     return lambda one: one["event"] == "round" and one["layer"] == layer
 
@@ -177,7 +190,7 @@ class Terminal:
         self.raw = b""
         self.frames: list[tuple[float, bytes]] = []
         self.child = pexpect.spawn(
-            MMCTL[0], [*MMCTL[1:], *arguments], dimensions=(rows, columns), env=dict(env), timeout=10
+            MMCTL[0], [*MMCTL[1:], *arguments], dimensions=(rows, columns), env=dict(env), timeout=PATIENCE_S
         )
         self.child.delaybeforesend = None
 
@@ -208,7 +221,7 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end; the exit code."""
-        self.read(20, until=lambda _: not self.child.isalive())
+        self.read(PATIENCE_S, until=lambda _: not self.child.isalive())
         self.read(0.2)
         self.child.close()
         for secret in SECRETS:
@@ -252,12 +265,13 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
-        for _ in range(200):
-            with socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise AssertionError("redis-server did not start")
+        waited_until(self._answers, "redis-server did not start")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "redis-server ended at once"
+        with socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         if self._process is not None:
