@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,7 +86,7 @@ def drill(
     if output is Output.JSON:
         say(_json(result))
     else:
-        say_wrapped(_text(result, turns))
+        say_wrapped(_text(result, _options(profile, pair or [], turns)))
     return EXIT_CHANGES if result.broken else EXIT_DONE
 
 
@@ -127,14 +128,24 @@ def _json(result: Result) -> str:
     return msgspec.json.encode(event).decode()
 
 
-def _text(result: Result, turns: int) -> str:
+def _options(profile: str | None, pairs: Sequence[str], turns: int) -> str:
+    """What makes a seed the same one again: a seed of another profile is another one."""
+    import shlex
+
+    chosen = [] if profile is None else ["--profile", profile]
+    for pair in pairs:
+        chosen += ["--pair", pair]
+    return shlex.join([*chosen, "--rounds", str(turns)])
+
+
+def _text(result: Result, options: str) -> str:
     lines = []
     for played in result.broken:
         one = played.broken
         if one is not None:
             lines.append(f"seed {one.seed}: invariant {one.invariant} broke at step {one.step}: {one.detail}")
             lines += [f"  {line}" for line in played.schedule]
-            lines.append(f"  again: mmctl drill --seed {one.seed} --rounds {turns} --trace FILE")
+            lines.append(f"  again: mmctl drill --seed {one.seed} {options} --trace FILE")
     seconds = result.elapsed_ms / 1000
     faults = ", ".join(f"{name} {much}" for name, much in sorted(result.faults.items()))
     lines.append(f"faults: {faults}")

@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from mmctl.cli import run_cli
+from mmctl.drill.play import Played
+from mmctl.drill.run import Result
+from mmctl.drill.watch import Broken
 
 
 def drill(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +58,18 @@ def test_the_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(told) == ["v", "event", "seeds", "rounds", "faults", "broken", "trace_sha256", "elapsed_ms"]
     assert (told["v"], told["event"], told["seeds"]) == (1, "drill", 1)
     assert told["rounds"] >= 4
+
+
+def test_what_breaks_says_how_the_same_is_played_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Result()
+    result.add(Played(7, 30, Counter(), Broken(7, 99, 3, "twice"), "0" * 64, ("1.0 stall",)))
+    monkeypatch.setattr("mmctl.drill.run.run", lambda *_, **__: result)
+    assert run_cli(["drill", "--profile", "sandbox", "--pair", "BTC-USDT", "--seed", "7", "--rounds", "5"]) == 1
+    told = capsys.readouterr().out
+    assert "seed 7: invariant 3 broke at step 99: twice\n  1.0 stall\n" in told
+    assert "again: mmctl drill --seed 7 --profile sandbox --pair BTC-USDT --rounds 5 --trace FILE" in told
 
 
 @pytest.mark.parametrize(
