@@ -19,7 +19,7 @@ from mmctl.cli.diary import write_down
 from mmctl.cli.halting import Halting, scopes_of
 from mmctl.cli.options import Output, note, warn_of_environment
 from mmctl.cli.shared_place import SharedPlace, shared_place
-from mmctl.cli.stop_receipt import Receipt, exit_code, journal_entries, receipt, tell_receipt
+from mmctl.cli.stop_receipt import Receipt, exit_code, interrupted_entries, journal_entries, receipt, tell_receipt
 from mmctl.cli.stop_targets import StopAsked, Target, targets, tell
 from mmctl.cli.sweeping import sweeping
 from mmctl.engine.beside import beside
@@ -66,6 +66,7 @@ async def stop(asked: StopAsked, output: Output) -> int:
     latch = FileHaltLatch(state_dir(os.environ))
     # A stop outlives the terminal that it was asked for on.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
+    terminated = _cancelled_by_sigterm()
     try:
         ends = await asyncio.gather(
             *(_stop_and_tell(venue, target, asked, latch, place, output) for target, venue in chosen),
@@ -73,7 +74,9 @@ async def stop(asked: StopAsked, output: Output) -> int:
         )
     except asyncio.CancelledError:
         note(f"interrupted: own orders may remain, {'halts stay set' if asked.halt else 'no halt was set'}")
-        raise
+        if not terminated.is_set():
+            raise
+        return EXIT_CHANGES
     finally:
         await place.close()
     for end in ends:
@@ -84,6 +87,19 @@ async def stop(asked: StopAsked, output: Output) -> int:
         note(f"{line}: nothing was done there")
     codes = [end for end in ends if isinstance(end, int)] + [EXIT_USAGE for _ in missed]
     return min(codes, key=WORST_FIRST.index)
+
+
+def _cancelled_by_sigterm() -> asyncio.Event:
+    """SIGTERM interrupts this task as Ctrl-C does, with its last words; the event is set where it came."""
+    stopping, terminated = asyncio.current_task(), asyncio.Event()
+
+    def terminate() -> None:
+        terminated.set()
+        if stopping is not None:
+            stopping.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    return terminated
 
 
 def _with_venues(found: Sequence[Target], asked: StopAsked) -> tuple[list[tuple[Target, StopVenue]], list[UsageError]]:
@@ -108,8 +124,12 @@ async def _stop_and_tell(
     venue: StopVenue, target: Target, asked: StopAsked, latch: FileHaltLatch, place: SharedPlace, output: Output
 ) -> int:
     """Stop one account and show how it ended; returns its exit code."""
+    halting = Halting(latch, place)
     try:
-        stopped = await stop_account(venue, target, asked, latch, place, stop_clock())
+        stopped = await stop_account(venue, target, asked, latch, place, stop_clock(), halting)
+    except asyncio.CancelledError:
+        await write_down(latch.path.parent, interrupted_entries(target, asked, halting.halts))
+        raise
     finally:
         await venue.close()
     try:

@@ -94,6 +94,23 @@ def journal_entries(target: Target, asked: StopAsked, receipt: Receipt) -> list[
     return entries(Kind.STOP, stopped.venue, stopped.account, target.symbols, body, asked.by)
 
 
+def interrupted_entries(target: Target, asked: StopAsked, halts: HaltsSet) -> list[Entry]:
+    """A stop that was broken off before it had a receipt: what it had halted, and who asked."""
+    from mmctl.cli.diary import entries
+    from mmctl.core.entries import Kind
+
+    body: dict[str, Plain] = {
+        "why": asked.why,
+        "scope": asked.layer or "all",
+        "halt": status(halts),
+        "halt_uids": list(halts.uids),
+        "halt_amiss": list(halts.faults),
+        "proof": "not_proven",
+        "unread": "it was interrupted",
+    }
+    return entries(Kind.STOP, target.account.venue, target.account.name, target.symbols, body, asked.by)
+
+
 def exit_code(receipt: Receipt) -> int:
     """0 only where all is proven."""
     if receipt.swept.remaining is None:

@@ -420,16 +420,25 @@ def test_a_reader_that_has_gone_does_not_end_a_stop(
     assert ids(held.left) == set()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 1), (signal.SIGINT, 130)], ids=["SIGHUP", "SIGINT"])
-def test_a_stop_outlives_its_terminal_but_not_ctrl_c(
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGHUP, 1), (signal.SIGINT, 130), (signal.SIGTERM, 1)],
+    ids=["SIGHUP", "SIGINT", "SIGTERM"],
+)
+def test_a_stop_outlives_its_terminal_but_not_who_ends_it(
     call: Caller, held: Held, live: str, number: signal.Signals, code: int
 ) -> None:
     held.stubborn, held.arrives = True, number
     done = call("cancel-all", "--profile", live, "--deadline", "0.6s", "--output", "json")
     assert done.code == code
-    assert ("interrupted: own orders may remain, halts stay set" in done.err) == (number is signal.SIGINT)
-    assert len(done.of("stopped")) == (number is signal.SIGHUP)
-    assert len(halts()) == 1
+    interrupted = number is not signal.SIGHUP
+    assert ("interrupted: own orders may remain, halts stay set" in done.err) == interrupted
+    assert len(done.of("stopped")) == (not interrupted)
+    (halt,) = halts()
+    (written,) = call("journal", "--kind", "stop", "--output", "json").events
+    body = written["body"]
+    assert (body["by"], body["proof"], body["halt_uids"]) == (who(), "not_proven", [halt.uid])
+    assert (body["unread"] == "it was interrupted") == interrupted
 
 
 def test_text_says_what_an_operator_asks(call: Caller, held: Held, live: str) -> None:
