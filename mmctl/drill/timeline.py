@@ -8,12 +8,12 @@ put on the timeline, so that one seed is one story.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
-import selectors
 from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any
+
+from mmctl.drill.event_loop import DrillLoop
 
 LEAST_SLEEP_S = 1e-6
 
@@ -52,24 +52,6 @@ class Timeline:
         return False
 
 
-class _NoFiles(selectors.SelectSelector):
-    """Nothing is ever ready to be read: to wait is to let time pass, or to let others have their turn."""
-
-    process: Process
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout > 0:
-            self.process.pause(inf if timeout is None else timeout)
-        return []
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    process: Process
-
-    def time(self) -> float:
-        return self.process.time_s
-
-
 class Process:
     """One process on one machine. ``wrong`` collects what its loop could only have logged."""
 
@@ -85,11 +67,7 @@ class Process:
         self._stood_from_s = 0.0
         self._wake = 0
         self._buried = False
-        selector = _NoFiles()
-        selector.process = self
-        self.loop = _Loop(selector)
-        self.loop.process = self
-        self.loop.set_exception_handler(self._note_wrong)
+        self.loop = DrillLoop(self)  # type: ignore[abstract]  # nothing here asks for a socket, a signal or a thread
 
     @property
     def time_s(self) -> float:
@@ -143,13 +121,13 @@ class Process:
     def bury(self) -> None:
         """End what is left of it, after the drill, when nothing it does counts any more."""
         self.alive, self.suspended, self._buried = False, False, True
-        with contextlib.suppress(RuntimeError):  # something waits for what will never come
-            self.loop.run_until_complete(self._end())
+        self.loop.create_task(self._end()).add_done_callback(lambda _: self.loop.stop())
+        self.loop.run_forever()
         self.loop.close()
 
     async def _end(self) -> None:
         for _ in range(3):
-            rest = asyncio.all_tasks(self.loop) - {asyncio.current_task()}
+            rest = set(self.loop.tasks()) - {asyncio.current_task()}
             if not rest:
                 return
             for task in rest:
@@ -169,9 +147,10 @@ class Process:
 
         self._timeline.at(due_s, step)
 
-    def _note_wrong(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def note_wrong(self, message: str, error: object) -> None:
+        """What its loop could only log, while it lives."""
         if self.alive:
-            self.wrong.append(f"{context.get('message')}: {context.get('exception')!r}")
+            self.wrong.append(f"{message}: {error!r}")
 
 
 class DrillClock:
