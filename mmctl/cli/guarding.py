@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from mmctl.bootstrap_stop import stop_clock, stop_venue
 from mmctl.cli.diary import write_down
 from mmctl.cli.guard_tell import Teller
+from mmctl.cli.guard_try import try_cancel
 from mmctl.cli.halting import Halting, scopes_of
 from mmctl.cli.options import Output, note, warn_of_environment
 from mmctl.cli.shared_place import SharedPlace, shared_place
@@ -92,7 +93,9 @@ class Guard:
                 raise StateUnreadable(f"{state.detail}: this guard could see nothing", "mend it")
         venue = stop_venue(self.target.account, several=self.target.several, bulk=False)
         try:
-            await venue.open_orders(self._a_symbol)
+            listing = await venue.open_orders(self._a_symbol)
+            if symbol := self._a_symbol or next((seen.symbol for seen in listing.own), ""):
+                await try_cancel(venue, symbol)
         except VenueUnreachable as error:
             self._tell.line(self.target, "unreachable", f"{error}: it is asked again when it matters")
         finally:

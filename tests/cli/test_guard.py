@@ -323,6 +323,17 @@ def test_a_guard_with_a_wrong_key_says_so_and_ends(
     assert "check the API key" in done.err
 
 
+def test_a_guard_whose_key_may_only_read_says_so_and_ends(
+    call: Caller, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMCTL_BINANCE_API_KEY", "mmctlSandboxreadonlyKeyThatIsNoSecret".ljust(64, "0"))
+    monkeypatch.setenv("MMCTL_BINANCE_API_SECRET", "mmctlSandboxreadonlySecretThatIsNoSecret".ljust(64, "0"))
+    done = call("guard", "--profile", profile(tmp_path))
+    assert done.code == 4
+    assert "permissions" in done.err
+    assert "this guard could end nothing" in done.err
+
+
 def test_a_guard_that_could_halt_or_see_nothing_says_so_and_ends(
     call: Caller, exchange: Exchange, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
