@@ -161,7 +161,8 @@ def test_systemd_hears_of_a_guard(exchange: Exchange, tmp_path: Path, monkeypatc
 def test_an_engine_that_dies_is_stopped_and_its_record_goes(exchange: Exchange, folder: Path, tmp_path: Path) -> None:
     exchange.ladder(Layer.NEAR, 3)
     with guarding(profile(tmp_path)) as wait_for:
-        with alive(folder):
+        wait_for("waiting")
+        with alive(folder) as engine, beating(engine):
             wait_for("watching")
         wait_for("dead")
         events = wait_for("proven")

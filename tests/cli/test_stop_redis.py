@@ -16,7 +16,17 @@ from mmctl.engine.records import EngineRecord, LayerRecord, PairRecord, encoded
 from mmctl.ports import HaltScope
 from mmctl.shared.redis import HALTS, RedisShared
 
-from .harness import ROOT, Caller, RedisServer, environment, free_port, mmctl, started
+from .harness import (
+    PATIENCE_S,
+    ROOT,
+    Caller,
+    RedisServer,
+    environment,
+    free_port,
+    mmctl,
+    started,
+    waited_until,
+)
 from .test_stop_sandbox import Exchange, engine, exchange, is_quoted, shared_exchange
 from .test_stop_verbs import Held, halts, held, live, stopped
 
@@ -83,12 +93,13 @@ def test_a_running_engine_on_another_host_acknowledges(exchange: Exchange, share
     with engine(tmp_path, there) as wait_for:
         wait_for(is_quoted("near"))
         # Its record is written twice a second: at first it may tell of the moment before it had its lease.
-        assert any(mmctl("status", *of_profile, env=here).code == 0 for _ in range(10))
+        waited_until(lambda: mmctl("status", *of_profile, env=here).code == 0)
         done = mmctl("cancel-near", *of_profile, env=here)
         one = stopped(done)
         assert (done.code, one["halt"], one["remaining"], one["proof"]) == (0, "set", [], "acknowledged"), done
         assert {each[:2] for each in exchange.open_ids()} <= {"F0"}
-        assert mmctl("halt", *of_profile, env=here).of("halted")[0]["engines"][0]["state"] == "acknowledged"
+        # A halt waits for its acknowledgement a second and a half: on a busy machine the next one tells.
+        waited_until(lambda: mmctl("halt", *of_profile, env=here).events[0]["engines"][0]["state"] == "acknowledged")
         wait_for(lambda one: one["event"] == "skip" and (one["layer"], one["reason"]) == ("far", "halted"))
         assert mmctl("resume", *of_profile, env=here).code == 0
         wait_for(is_quoted("near"))
@@ -102,14 +113,14 @@ def test_a_resume_on_another_host_waits_for_the_end_of_a_stop(
     of_profile = ("--profile", str(ROOT / "profiles" / "sandbox.toml"))
     there, here = (environment(MMCTL_STATE_DIR=str(tmp_path / name)) for name in ("there", "here"))
     with started("cancel-near", *of_profile, "--deadline", "30s", env=there) as process:
-        while books.exists("mmctl:stopping:binance:main", HALTS) != 2:
-            assert process.poll() is None
+        waited_until(lambda: process.poll() is not None or books.exists("mmctl:stopping:binance:main", HALTS) == 2)
+        assert process.poll() is None
         refused = mmctl("resume", *of_profile, env=here)
         assert refused.code == 5
         assert "a stop is sweeping binance, account main, by Redis at " in refused.err
         assert f"(pid {process.pid})" in refused.err
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE_S)
     assert not books.exists("mmctl:stopping:binance:main")
     done = mmctl("resume", *of_profile, env=here)
     assert (done.code, done.out.startswith("lifted ")) == (0, True), done
@@ -122,13 +133,16 @@ def test_without_redis_the_orders_go_all_the_same(
     done = call("cancel-all", "--profile", live, "--redis-url", url, "--output", "json")
     one = stopped(done)
     assert (done.code, one["halt"], one["remaining"], len(one["cancelled"])) == (1, "failed", [], 5)
-    assert one["first_empty_ms"] < 1000
+    assert one["first_empty_ms"] < 10_000, "long before the deadline"
     assert one["engines"][0]["state"] == "not_reached"
     assert "the halt does not stand everywhere, an engine may quote again: Redis at 127.0.0.1:" in done.err
     assert len(halts()) == 1, "here it stands"
 
 
-def test_a_redis_that_hangs_holds_up_no_cancel(call: Caller, held: Held, live: str, shared: RedisServer) -> None:
+def test_a_redis_that_hangs_holds_up_no_cancel(
+    call: Caller, held: Held, live: str, shared: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RedisShared.__init__, "__defaults__", (6.0,))
     assert shared._process is not None
     shared._process.send_signal(signal.SIGSTOP)
     try:
@@ -137,7 +151,7 @@ def test_a_redis_that_hangs_holds_up_no_cancel(call: Caller, held: Held, live: s
         shared._process.send_signal(signal.SIGCONT)
     one = stopped(done)
     assert (done.code, one["halt"], one["remaining"]) == (1, "failed", [])
-    assert one["first_empty_ms"] < 1000
+    assert one["first_empty_ms"] < 5000, "nobody waits for Redis before"
 
 
 def test_a_redis_that_comes_back_is_told_while_the_stop_is_at_work(
@@ -147,7 +161,7 @@ def test_a_redis_that_comes_back_is_told_while_the_stop_is_at_work(
     shared.kill()
     comes_back = threading.Timer(1.0, shared.start)
     comes_back.start()
-    done = call("cancel-all", "--profile", live, "--deadline", "4s", "--output", "json")
+    done = call("cancel-all", "--profile", live, "--deadline", "8s", "--output", "json")
     comes_back.join()
     assert (done.code, stopped(done)["halt"]) == (1, "set"), "own orders remain, and the halt stands everywhere"
     client = redis.Redis(port=shared.port)

@@ -15,14 +15,14 @@ import pytest
 
 from mmctl.cli.supervisor import Nobody, Supervisor, Systemd, keep_told, supervisor
 
-from .harness import ended, environment, is_round, read_until, started
+from .harness import PATIENCE_S, ended, environment, is_round, read_until, started
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(str(tmp_path / "notify"))
-        bound.settimeout(5)
+        bound.settimeout(PATIENCE_S)
         yield bound
 
 
@@ -40,7 +40,7 @@ def heard(manager: socket.socket) -> list[str]:
         while True:
             lines += manager.recv(4096).decode().splitlines()
     except BlockingIOError:
-        manager.settimeout(5)
+        manager.settimeout(PATIENCE_S)
         return lines
 
 

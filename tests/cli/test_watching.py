@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -109,7 +110,7 @@ def test_halt_says_who_has_seen_it(call: Caller, live: str, folder: Path, monkey
 def test_an_engine_that_ends_meanwhile_is_not_waited_for(
     call: Caller, live: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmctl.cli.halt_verb.ACKNOWLEDGE_WITHIN_S", 3.0)
+    monkeypatch.setattr("mmctl.cli.halt_verb.ACKNOWLEDGE_WITHIN_S", 60.0)
     file = RecordFile(record_path(folder, "binance", "main", 7))
     file.write(record(7))
     ends = threading.Timer(1.0, lambda: file.close(keep=False))
@@ -147,9 +148,9 @@ def test_status_tells_of_engines_and_halts(call: Caller, folder: Path) -> None:
         assert done.code == 0
         lines = done.out.splitlines()
         assert lines[0] == "binance account main"
-        assert lines[1].startswith(f"  engine 7 (pid {os.getpid()} on {host}) live: quoting, told 0.")
-        assert lines[2].startswith(
-            "    BTC-USDT near ok, 10 open, 1 unanswered; far halted: by anna, 0 open; got on 0."
+        assert re.match(rf"  engine 7 \(pid {os.getpid()} on {re.escape(host)}\) live: quoting, told [0-9]\.", lines[1])
+        assert re.match(
+            r"    BTC-USDT near ok, 10 open, 1 unanswered; far halted: by anna, 0 open; got on [0-9]\.", lines[2]
         )
         assert lines[3] == "nothing is halted"
         FileHaltLatch(folder).set(HaltScope("binance", "main"), by="anna", at_ms=1_800_000_000_000, why="drill")
