@@ -19,6 +19,8 @@ import pytest
 import redis
 
 from mmctl.cli import examine
+from mmctl.cli.examine import DEADLINE_S
+from mmctl.cli.examine_venue import ASK_TIMEOUT_S
 from mmctl.core.order import Layer
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.ports import HaltScope
@@ -27,7 +29,7 @@ from mmctl.sandbox.options import STANDARD_ACCOUNTS, AccountSpec, SandboxOptions
 from mmctl.sandbox.server import Sandbox
 from mmctl.venues import binance_probe
 
-from .harness import Caller, Done, RedisServer, book_at, free_port, put
+from .harness import PATIENCE_S, Caller, Done, RedisServer, book_at, free_port, put, waited_until
 
 _T = TypeVar("_T")
 _MAIN, _SECOND, _READ_ONLY, _WITHDRAW = STANDARD_ACCOUNTS
@@ -73,13 +75,13 @@ class Exchange:
 
     def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do that in the sandbox's own thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     def do(self, act: Callable[[Sandbox], _T]) -> _T:
         """Act on the sandbox in its own thread."""
         done: Future[_T] = Future()
         self._loop.call_soon_threadsafe(lambda: done.set_result(act(self.sandbox)))
-        return done.result(10)
+        return done.result(PATIENCE_S)
 
     def fault(self, **settings: float) -> None:
         self.do(lambda sandbox: sandbox.faults.set(settings))
@@ -112,7 +114,8 @@ class Clinic:
         sandbox = exchange.sandbox
         self.fields = {"rest": sandbox.rest_url, "ws": sandbox.ws_url, "stream": sandbox.stream_url, "limits": LIMITS}
         self.fields |= {"max_amount": "500", "min_amount": "10", "pair": "price_decimals = 2\nqty_decimals = 5"}
-        self.took_s = 0.0
+        monkeypatch.setattr(examine, "DEADLINE_S", 20.0)  # of a busy machine nothing is to be said
+        monkeypatch.setattr("mmctl.cli.examine_venue.ASK_TIMEOUT_S", 20.0)
 
     def keys(self, one: AccountSpec, secret: str = "") -> None:
         self._env.setenv("MMCTL_BINANCE_API_KEY", one.key)
@@ -123,8 +126,7 @@ class Clinic:
         path.write_text(PROFILE.format(**(self.fields | fields)))
         start_s = time.monotonic()
         done = self._call("doctor", "--profile", str(path), "--output", "json", *arguments)
-        self.took_s = time.monotonic() - start_s
-        assert self.took_s < 3.5  # three seconds, and a machine that is busy
+        assert time.monotonic() - start_s < 15, "it waited for its deadline"
         for one in (_MAIN, _SECOND, _READ_ONLY, _WITHDRAW, _POOR):
             assert one.key not in done.out + done.err
             assert one.secret not in done.out + done.err
@@ -152,6 +154,14 @@ class Seen:
         """Detail and hint of the one line of that name and status."""
         (found,) = [one for one in self.checks if one["name"] == name and one["status"] == status]
         return f"{found['detail']} ({found['hint']})"
+
+
+@pytest.fixture
+def as_it_is(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> float:
+    """When a test began that has the deadlines which an operator has."""
+    monkeypatch.setattr(examine, "DEADLINE_S", DEADLINE_S)
+    monkeypatch.setattr("mmctl.cli.examine_venue.ASK_TIMEOUT_S", ASK_TIMEOUT_S)
+    return time.monotonic()
 
 
 @pytest.fixture
@@ -260,7 +270,7 @@ def test_a_venue_that_does_not_tell_what_a_key_may_do(clinic: Clinic, monkeypatc
 @pytest.mark.parametrize(("offset_ms", "status", "code"), [(60_000, "fail", 4), (-60_000, "fail", 4), (900, "warn", 0)])
 def test_a_clock_that_is_off(clinic: Clinic, exchange: Exchange, offset_ms: int, status: str, code: int) -> None:
     exchange.fault(clock_offset_ms=offset_ms)
-    time.sleep(0.15)  # the sandbox takes the setting in ten times a second
+    waited_until(lambda: exchange.do(lambda sandbox: sandbox.exchange.clock_offset_ms) == offset_ms)
     seen = clinic()
     side = "behind" if offset_ms > 0 else "ahead of"
     assert f"{side} the venue's" in seen.of("clock", status)
@@ -288,16 +298,17 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_servers_that_hang_cost_their_deadline_once(clinic: Clinic) -> None:
+def test_servers_that_hang_cost_their_deadline_once(clinic: Clinic, as_it_is: float) -> None:
     with silent() as port:
         at = f"127.0.0.1:{port}"
         arguments = ("--feed", "redis", "--redis-url", f"redis://{at}/0")
         seen = clinic(*arguments, rest=f"http://{at}", ws=f"ws://{at}/ws-api/v3", stream=f"ws://{at}")
     assert (seen.code, seen.names("fail")) == (4, {"feed", "venue", "socket"})
     assert "did not answer" in seen.of("venue", "fail")
+    assert time.monotonic() - as_it_is < 6, "three seconds, and a machine that is busy"
 
 
-def test_a_silent_name_server(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_name_server(clinic: Clinic, as_it_is: float, monkeypatch: pytest.MonkeyPatch) -> None:
     over, resolve = threading.Event(), socket.getaddrinfo
 
     def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> Any:
@@ -309,6 +320,7 @@ def test_a_silent_name_server(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -
     at = "exchange.invalid"
     seen = clinic(rest=f"https://{at}", ws=f"wss://{at}/ws-api/v3", stream=f"wss://{at}")
     over.set()
+    assert time.monotonic() - as_it_is < 6, "three seconds, and a machine that is busy"
     assert "LIVE" in seen.checks[0]["detail"]
     assert {"feed", "venue", "socket"} <= seen.names("fail")
 
@@ -448,7 +460,9 @@ def test_no_book_at_all(clinic: Clinic, server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize(("ago_s", "status"), [(0.0, "ok"), (-0.8, "warn"), (1.5, "warn")])
-def test_the_clock_of_who_writes_the_books(clinic: Clinic, server: RedisServer, ago_s: float, status: str) -> None:
+def test_the_clock_of_who_writes_the_books(
+    clinic: Clinic, server: RedisServer, books: redis.Redis, ago_s: float, status: str
+) -> None:
     over = threading.Event()
 
     def write() -> None:
@@ -459,7 +473,7 @@ def test_the_clock_of_who_writes_the_books(clinic: Clinic, server: RedisServer, 
 
     writer = threading.Thread(target=write)
     writer.start()
-    time.sleep(0.2)
+    waited_until(lambda: books.dbsize() > 2)
     try:
         seen = clinic("--feed", "redis", "--redis-url", server.url)
     finally:

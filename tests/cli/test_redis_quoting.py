@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from .harness import (
+    PATIENCE_S,
     QUICK,
     ROOT,
     Caller,
@@ -26,15 +27,16 @@ from .harness import (
     quick_profile,
     read_until,
     started,
+    waited_until,
 )
 
 ORIGINAL = str(ROOT / "tests" / "test_mm_params_bn.json")
 
 
 @pytest.fixture
-def published(server: RedisServer) -> Iterator[RedisServer]:
+def published(server: RedisServer, books: redis.Redis) -> Iterator[RedisServer]:
     with Publisher(server.port):
-        time.sleep(0.3)
+        waited_until(lambda: books.dbsize() > 2)
         yield server
 
 
@@ -76,7 +78,7 @@ def test_show_book_and_diff_on_the_same_redis(published: RedisServer, call: Call
     assert shown.code == 0
     assert (book["exchange"], book["symbol"], book["source"]) == ("binance_spot", "BTCUSDT", "redis")
     assert len(book["bids"]) == len(book["asks"]) == 20
-    assert book["age_ms"] < 2000
+    assert book["age_ms"] < 10_000
     changed = call("diff", *at, "--output", "json")
     (plan,) = changed.events
     assert (changed.code, plan["changes"]) == (1, 20)
@@ -92,7 +94,8 @@ def is_skip(reason: str, layer: str = "near") -> Any:
 def test_redis_killed_and_started_again_while_quoting(tmp_path: Path) -> None:
     """Quoting stops with a reason, orders go at the quote timeout, and all goes on by itself."""
     server = RedisServer(tmp_path)
-    path = quick_profile(tmp_path, text=QUICK)
+    patient = QUICK.replace("quote_timeout_s = 0.6", "quote_timeout_s = 2.0")
+    path = quick_profile(tmp_path, text=patient.replace("quote_timeout_s = 1.0", "quote_timeout_s = 3.0"))
     try:
         with (
             Publisher(server.port),
@@ -120,10 +123,12 @@ def test_redis_killed_and_started_again_while_quoting(tmp_path: Path) -> None:
     faults = done.of("fault")
     near, far = (next(one for one in faults if layer in one["action"]) for layer in ("near", "far"))
     assert "127.0.0.1" in near["detail"]
-    # The timeouts are 0.6 and 1.0 s from the newest book, which may be 0.2 s old by then; the machine may be busy.
-    assert 300 <= near["ts_ms"] - killed_ms <= 1200
-    assert 700 <= far["ts_ms"] - killed_ms <= 1600
-    assert again_ms - started_ms < 3000
+    # The timeouts count from the newest book; how much later a busy machine gets to it nobody can say.
+    newest_ms = max(one["ts_ms"] - one["book"]["age_ms"] for one in done.of("round") if one["ts_ms"] <= near["ts_ms"])
+    assert near["ts_ms"] - newest_ms >= 1950
+    assert far["ts_ms"] - newest_ms >= 2950
+    assert max(near["ts_ms"], far["ts_ms"]) - killed_ms <= 1000 * PATIENCE_S / 2
+    assert again_ms - started_ms < 1000 * PATIENCE_S / 2
     # No busy loop: while Redis was away each layer kept to its interval.
     skips = [one for one in done.of("skip") if one["layer"] == "near"]
     assert len(skips) <= (again_ms - killed_ms) / 100 + 3
@@ -147,8 +152,10 @@ def test_a_writer_that_stops_makes_quoting_stop(server: RedisServer, quick: str)
 
 
 def test_a_clock_a_second_behind_the_writers_is_borne(
-    server: RedisServer, books: redis.Redis, quick: str, call: Caller
+    server: RedisServer, books: redis.Redis, quick: str, call: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(books, book_at(61800), ago_s=-0.7)
+    now_ms = time.time_ns() // 1_000_000
+    monkeypatch.setattr("mmctl.clock.SystemClock.wall_ms", lambda _: now_ms)
+    put(books, book_at(61800), ago_s=time.time() - now_ms / 1000 - 0.7)
     done = call("show-book", "--profile", quick, "--feed", "redis", "--redis-url", server.url, "--output", "json")
-    assert (done.code, done.events[0]["age_ms"]) == (0, pytest.approx(0, abs=50))
+    assert (done.code, done.events[0]["age_ms"] < 500) == (0, True)
