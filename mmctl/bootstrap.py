@@ -21,7 +21,7 @@ from mmctl.core.spec import PairSpec, Strategy
 from mmctl.engine.beside import beside
 from mmctl.engine.desk import AccountDesk
 from mmctl.engine.epoch import next_epoch
-from mmctl.engine.halt import FileHaltLatch
+from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.engine.journal import SqliteJournal, journal_path
 from mmctl.engine.loop import Engine
 from mmctl.engine.no_journal import NoJournal
@@ -260,7 +260,7 @@ async def open_pairs(
         async for opened in choice(setup, feed, stack):
             presence = opened.presence(setup, opened.venue, latch, report, written, stack)
             desk = AccountDesk(opened.venue, setup.clock, report, written, presence, beside)
-            desk.unread = opened.unread
+            desk.unread, desk.scribe.by = opened.unread, who()
             for spec in opened.pairs:
                 instrument = coarser(await opened.venue.instrument(spec.symbol), spec)
                 pairs.append(Pair(spec, instrument, desk, latch, report))

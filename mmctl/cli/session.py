@@ -72,7 +72,7 @@ async def _until_stopped(
         running.cancel()
         ended = await asyncio.gather(running, return_exceptions=True)
         try:
-            swept = await engine.stop(leave_orders=leave_orders)
+            swept = await engine.stop(leave_orders=leave_orders, why=_why(stopper, ended[0]))
         except BaseException:
             sink.note(f"the stop broke off: {_last_words(engine)}")
             raise
@@ -83,6 +83,13 @@ async def _until_stopped(
         drawing.cancel()
         telling.cancel()
         await asyncio.gather(drawing, telling, waiting, return_exceptions=True)
+
+
+def _why(stopper: Stopper, ended: object) -> str:
+    """Why the run is over, for the journal: a signal, a lost output, a fault, or its limit."""
+    if stopper.reason:
+        return stopper.reason
+    return f"{type(ended).__name__}: {ended}" if isinstance(ended, Exception) else "its limit"
 
 
 def _status(engine: Engine, stopper: Stopper) -> str:

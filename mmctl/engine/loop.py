@@ -139,10 +139,12 @@ class Engine:
         finally:
             gc.unfreeze()
 
-    async def stop(self, *, leave_orders: bool, deadline_s: float = STOP_DEADLINE_S) -> dict[AccountDesk, Swept]:
+    async def stop(
+        self, *, leave_orders: bool, deadline_s: float = STOP_DEADLINE_S, why: str = ""
+    ) -> dict[AccountDesk, Swept]:
         """Stop placing, cancel all known own orders at once, and sweep until the venue is proven empty.
 
-        Returns how each account's sweep ended; nothing with ``leave_orders``.
+        ``why`` is for the journal. Returns how each account's sweep ended; nothing with ``leave_orders``.
         """
         self.place_no_more()
         swept: dict[AccountDesk, Swept] = {}
@@ -159,7 +161,8 @@ class Engine:
             return swept
         finally:
             for desk in dict.fromkeys(pair.desk for pair in self.pairs):
-                desk.scribe.ended([pair.spec.symbol for pair in self.pairs if pair.desk is desk], swept.get(desk))
+                symbols = [pair.spec.symbol for pair in self.pairs if pair.desk is desk]
+                desk.scribe.ended(symbols, swept.get(desk), why)
             for task in self._guards:
                 task.cancel()
             await asyncio.gather(*self._guards, return_exceptions=True)

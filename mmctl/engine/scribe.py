@@ -50,6 +50,8 @@ class Scribe:
         self._venue = venue
         self._decisions = 0
         self.epoch = 0
+        self.by = ""
+        """Who runs the engine, empty where nobody says."""
 
     @property
     def fault(self) -> str:
@@ -75,15 +77,20 @@ class Scribe:
 
     def started(self, symbols: Sequence[str]) -> None:
         """This engine begins, with its epoch."""
+        body: dict[str, Plain] = {"epoch": self.epoch, "mode": self._venue.mode}
+        if self.by:
+            body["by"] = self.by
         for symbol in symbols:
-            self.note(self._entry(Kind.START, symbol, {"epoch": self.epoch, "mode": self._venue.mode}))
+            self.note(self._entry(Kind.START, symbol, body))
 
-    def ended(self, symbols: Sequence[str], swept: Swept | None) -> None:
-        """This engine ends, with the receipt of its sweep (``None``: own orders were left standing).
+    def ended(self, symbols: Sequence[str], swept: Swept | None, why: str = "") -> None:
+        """This engine ends because of ``why``, with the receipt of its sweep (``None``: own orders were left standing).
 
         Where the venue is proven empty of its orders, nothing is left to go on with.
         """
         receipt: dict[str, Plain] = {"by": f"mmctl engine {self.epoch}", "proof": "left_standing"}
+        if why:
+            receipt["why"] = why
         if swept is not None:
             remaining = swept.remaining
             receipt |= {

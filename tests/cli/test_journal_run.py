@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from mmctl.engine.halt import who
+
 from .harness import MMCTL, ROOT, Caller, environment, mmctl, read_until, started
 
 
@@ -46,6 +48,18 @@ def test_a_run_that_ends_by_itself_leaves_no_order_unended(call: Caller, quick: 
     assert intents
     assert intents == ids("end")
     assert len(call("journal", "--kind", "ended", "--output", "json").events) == 1
+
+
+def test_a_start_and_a_stop_tell_who_asked_and_why(call: Caller, quick: str) -> None:
+    assert call("dry-run", "--profile", quick, "--rounds", "1").code == 0
+    with started("dry-run", "--profile", quick, "--output", "json") as process:
+        read_until(process, lambda one: one["event"] == "round")
+        process.terminate()
+        process.wait()
+    found = call("journal", "--kind", "start", "--kind", "stop", "--output", "json").events
+    assert [one["kind"] for one in found] == ["start", "stop"] * 2
+    assert {one["body"]["by"] for one in found if one["kind"] == "start"} == {who()}
+    assert [one["body"]["why"] for one in found if one["kind"] == "stop"] == ["its limit", "SIGTERM"]
 
 
 @pytest.fixture
