@@ -268,6 +268,9 @@ class Shared(Protocol):
     async def engines(self, venue: str, account: str) -> list[bytes]:
         """The records of an account's engines."""
 
+    async def accounts(self) -> list[tuple[str, str]]:
+        """The venues and accounts of which an engine ever left a record here."""
+
     async def reserve_epoch(self, venue: str, owner: str, floor: int) -> int:
         """One more than the largest of ``floor`` and all that were reserved; nobody else gets it."""
 

@@ -75,8 +75,10 @@ async def _status(wanted: Sequence[Account] | None, folder: Path, place: SharedP
     accounts = wanted
     if accounts is None:
         known, amiss = accounts_known(folder)
-        accounts = list(dict.fromkeys([*known, *((one.scope.venue, one.scope.account) for one in in_force)]))
-        faults += amiss
+        elsewhere, unknown = await _accounts_in(shared)
+        halted = ((one.scope.venue, one.scope.account) for one in in_force)
+        accounts = list(dict.fromkeys([*known, *elsewhere, *halted]))
+        faults += [*amiss, *unknown]
     shown: list[EngineShown] = []
     registries = [Registry(folder, venue, account, clock, "" if fault else place.where) for venue, account in accounts]
     await asyncio.gather(*(registry.read(place.get) for registry in registries))
@@ -88,6 +90,16 @@ async def _status(wanted: Sequence[Account] | None, folder: Path, place: SharedP
                 shown.append(engine_shown(state, venue, account))
     halts = [halt_shown(one) for one in in_force if (one.scope.venue, one.scope.account) in accounts]
     return Status(tuple(shown), tuple(halts), tuple(dict.fromkeys(faults)))
+
+
+async def _accounts_in(shared: Shared | None) -> tuple[list[Account], list[str]]:
+    """The accounts of which Redis has engines, and why it does not say, if so."""
+    if shared is None:
+        return [], []
+    try:
+        return await shared.accounts(), []
+    except SharedUnreadable as error:
+        return [], [str(error)]
 
 
 async def _reached(place: SharedPlace) -> tuple[Shared | None, str]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from mmctl.errors import SharedAway, SharedUnreadable, UsageError
 from mmctl.ports import Halt, Ownership, SharedHalts
@@ -21,6 +21,7 @@ from mmctl.wire.redis_address import ADDRESS_FORM, secrets_of, server_of
 
 HALTS = "mmctl:halts"
 CHANNEL = "mmctl:changed"
+ACCOUNTS = "mmctl:accounts"
 TIMEOUT_S = 0.8
 """How long one question may take: a view of halts older than a second holds placements."""
 
@@ -113,6 +114,7 @@ class RedisShared:
         pipeline = self._client.pipeline(transaction=True)
         pipeline.set(key, record, ex=KEEP_ENDED_S if ended else KEEP_RECORD_S)
         pipeline.sadd(index, epoch)
+        pipeline.sadd(ACCOUNTS, _account_key("engines", venue, account))
         await self._ask(pipeline.execute())
 
     async def engines(self, venue: str, account: str) -> list[bytes]:
@@ -127,6 +129,11 @@ class RedisShared:
         if gone:
             await self._ask(self._client.srem(index, *gone))
         return [record for record in records if record is not None]
+
+    async def accounts(self) -> list[tuple[str, str]]:
+        keys = sorted(await self._ask(self._client.smembers(ACCOUNTS)))
+        names = [key.decode(errors="replace").split(":")[2:] for key in keys]
+        return [(unquote(parts[0]), unquote(parts[1])) for parts in names if len(parts) == 2]
 
     async def reserve_epoch(self, venue: str, owner: str, floor: int) -> int:
         return int(await self._ask(self._client.eval(scripts.EPOCH, 1, _account_key("epoch", venue, owner), floor)))

@@ -220,6 +220,16 @@ def test_engines_in_redis_are_seen(call: Caller, server: RedisServer, books: red
     assert f"by Redis at 127.0.0.1:{server.port}" in done.out
 
 
+def test_without_a_profile_engines_of_other_hosts_are_seen_too(
+    call: Caller, server: RedisServer, books: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(server.url)
+    monkeypatch.setenv("MMCTL_REDIS_URL", server.url)
+    done = call("status")
+    assert done.code == 1
+    assert "engine 7 (pid 42 on another) live: silent" in done.out
+
+
 def test_a_redis_that_cannot_be_read_is_told(call: Caller, live: str) -> None:
     url = f"redis://:pAssw0rdOfRedis@127.0.0.1:{free_port()}/0"
     done = call("status", "--profile", live, "--redis-url", url, "--output", "json")

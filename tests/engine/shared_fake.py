@@ -86,6 +86,10 @@ class FakeShared:
         self._here()
         return [data for key, data in sorted(self.server.records.items()) if key[:2] == (venue, account)]
 
+    async def accounts(self) -> list[tuple[str, str]]:
+        self._here()
+        return sorted({key[:2] for key in self.server.records})
+
     async def reserve_epoch(self, venue: str, owner: str, floor: int) -> int:
         self._here()
         self.server.epochs[venue, owner] = 1 + max(floor, self.server.epochs.get((venue, owner), 0))

@@ -90,6 +90,7 @@ async def test_rubbish_among_halts_is_told_and_a_resume_takes_it_away(
         lambda one: one.halts(),
         lambda one: one.set([ALL]),
         lambda one: one.engines("binance", "main"),
+        lambda one: one.accounts(),
         lambda one: one.put("binance", "main", 7, b"{}"),
         lambda one: one.reserve_epoch("binance", "42", 5),
         lambda one: one.stops("binance", "main"),
@@ -104,6 +105,7 @@ async def test_rubbish_of_another_kind_is_told(
 ) -> None:
     keys = ("mmctl:engines:binance:main", "mmctl:epoch:binance:42", "mmctl:lease:p", "mmctl:owner:p")
     raw.set("mmctl:stopping:binance:main", "rubbish")
+    raw.set("mmctl:accounts", "rubbish")
     for key in keys:
         raw.hset(key, "rubbish", "1")
     raw.set(HALTS, "rubbish")
@@ -112,6 +114,14 @@ async def test_rubbish_of_another_kind_is_told(
         return
     with pytest.raises(SharedUnreadable, match="cannot be asked"):
         await ask(shared)
+
+
+async def test_accounts_that_had_engines_are_known_by_their_names(shared: RedisShared, raw: Any) -> None:
+    assert await shared.accounts() == []
+    for account in ("main", "ma: in", "main"):
+        await shared.put("binance", account, 7, b"{}")
+    raw.sadd("mmctl:accounts", "what is this")
+    assert await shared.accounts() == [("binance", "ma: in"), ("binance", "main")]
 
 
 async def test_an_epoch_that_is_no_number_is_told(shared: RedisShared, raw: Any) -> None:
