@@ -124,6 +124,8 @@ class JournalReader:
     def _asked(self, question: str, values: Sequence[str | int]) -> Iterator[Row]:
         try:
             yield from self._db.execute(question, values)
+        except UnicodeEncodeError:  # half a character, as a terminal may send: nothing here is called so
+            return
         except sqlite3.Error as error:
             raise unwritable(self.path, error, "read") from error
 

@@ -176,10 +176,17 @@ def test_an_unknown_id_is_one_line_with_what_it_says_by_itself(call: Caller, out
     said = done.events[0]["message"] if output == "json" else done.err
     assert done.code == 2
     assert f"{written} does not know the order {own}; by its id it is a far sell, number 5 of epoch 99" in said
-    for other in ("nobody", "", "778", own[:-1], "%", "N0%"):
+    for other in ("nobody", "", "778", own[:-1], "%", "N0%", "\udcff"):
         done = call("explain", other, "--output", output)
         assert done.code == 2
         assert len((done.out + done.err).splitlines()) == 1
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("option", ["--order", "--pair"])
+def test_a_filter_that_is_no_text_finds_nothing(call: Caller, option: str) -> None:
+    done = call("journal", option, "\udcff")
+    assert (done.code, done.out, done.err) == (0, "", "")
 
 
 @pytest.mark.parametrize("verb", [("explain", BID), ("journal",)])
