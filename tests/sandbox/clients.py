@@ -21,6 +21,8 @@ from mmctl.sandbox.server import Sandbox
 SYMBOL = "BTCUSDT"
 EMPTY = SandboxOptions(market=MarketKind.EMPTY)
 STILL = SandboxOptions(market=MarketKind.STILL)
+PATIENCE_S = 30.0
+"""How long is waited for what has to come: a machine that is busy may take its time."""
 
 
 def signature(secret: str, payload: str) -> str:
@@ -111,11 +113,11 @@ class Line:
         await self.ws.send_str(json.dumps(frame))
         return number
 
-    async def ask(self, method: str, *, signed: bool = True, within_s: float = 3.0, **params: Any) -> dict[str, Any]:
+    async def ask(self, method: str, *, signed: bool = True, **params: Any) -> dict[str, Any]:
         """The whole reply. Raises ``TimeoutError`` where none comes, ``ConnectionError`` where the socket is cut."""
-        return await self.reply(await self.send(method, signed=signed, **params), within_s)
+        return await self.reply(await self.send(method, signed=signed, **params))
 
-    async def reply(self, number: int, within_s: float = 3.0) -> dict[str, Any]:
+    async def reply(self, number: int, within_s: float = PATIENCE_S) -> dict[str, Any]:
         async with asyncio.timeout(within_s):
             while number not in self._replies:
                 if self.closed:
@@ -135,7 +137,7 @@ class Line:
 
     async def told(self, count: int, kind: str = "executionReport") -> list[dict[str, Any]]:
         """The first ``count`` events of a kind."""
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_S):
             while len(found := [event for event in self.events if event["e"] == kind]) < count:
                 self._arrived.clear()
                 await self._arrived.wait()

@@ -135,15 +135,15 @@ def test_the_same_seed_makes_the_same_trouble() -> None:
 
 
 async def test_latency_delays_every_reply_and_none_waits_for_another() -> None:
-    async with line_of(troubled(latency_ms=150)) as line:
+    async with line_of(troubled(latency_ms=400)) as line:
         start = time.monotonic()
         numbers = [await line.send("ping", signed=False) for _ in range(20)]
         for number in numbers:
             await line.reply(number)
-        assert 0.14 < time.monotonic() - start < 1.5
+        assert 0.39 < time.monotonic() - start < 20 * 0.4
         start = time.monotonic()
         await asyncio.gather(*(line.client.rest("GET", "/api/v3/ping", signed=False) for _ in range(20)))
-        assert 0.14 < time.monotonic() - start < 1.5
+        assert 0.39 < time.monotonic() - start < 20 * 0.4
 
 
 async def test_a_lost_reply_leaves_the_order_standing_and_a_lost_request_none() -> None:
@@ -173,29 +173,30 @@ def order(client_id: str) -> dict[str, str]:
 
 async def test_a_delayed_request_is_done_late_or_too_late() -> None:
     async with line_of(troubled(request_delayed=1, delay_ms=200)) as line:
-        number = await line.send("order.place", **order("late"), recvWindow=1000)
-        with pytest.raises(TimeoutError):
-            await line.reply(number, within_s=0.1)
+        start = time.monotonic()
+        number = await line.send("order.place", **order("late"), recvWindow=30_000)
         assert (await line.reply(number))["status"] == 200
+        assert time.monotonic() - start > 0.19
         reply = await line.ask("order.place", **order("too-late"), recvWindow=50)
         assert reply["error"]["code"] == -1021
 
 
 @pytest.mark.parametrize(("fault", "status"), [("too_many", 429), ("ban", 418)])
 async def test_429_and_418_hold_for_everybody_until_their_time(fault: str, status: int) -> None:
-    async with line_of(troubled(**{fault: 1.0, "retry_after_s": 0.3})) as line:
+    async with line_of(troubled(**{fault: 1.0, "retry_after_s": 1.5})) as line:
         reply = await line.ask("ping", signed=False)
         assert (reply["status"], reply["error"]["code"]) == (status, -1003)
         await line.client.control("/faults", clear=True)
         rest = await line.client.rest("GET", "/api/v3/ping", signed=False)
-        assert (rest.status, rest.headers["Retry-After"]) == (status, "1")
+        assert rest.status == status
+        assert rest.headers["Retry-After"] in ("1", "2")
         await asyncio.sleep(0.1)
         assert (await line.ask("ping", signed=False))["status"] == status
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(1.45)
         assert (await line.ask("ping", signed=False))["status"] == 200
         state = await line.client.control("/state")
         assert state["disobeyed"] == 2
-        assert 100 <= state["disobeyed_late_ms"] < 300, "of the later of them"
+        assert 100 <= state["disobeyed_late_ms"] < 1500, "of the later of them"
         assert state["disobeyed_by"] == {"ping": state["disobeyed_late_ms"]}
 
 
@@ -248,12 +249,12 @@ async def test_user_events_twice_and_out_of_order() -> None:
 async def test_listings_that_lag_show_the_past() -> None:
     async with sandbox_client(EMPTY) as client:
         await client.place("BUY", "60000.00", newClientOrderId="old")
-        await asyncio.sleep(0.4)
-        await client.control("/faults", listing_lag_ms=300)
+        await asyncio.sleep(1.1)
+        await client.control("/faults", listing_lag_ms=1000)
         await client.place("BUY", "60000.00", newClientOrderId="new")
         await client.rest("DELETE", "/api/v3/order", symbol=SYMBOL, origClientOrderId="old")
         assert await client.open_ids() == ["old"]
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.1)
         assert await client.open_ids() == ["new"]
 
 

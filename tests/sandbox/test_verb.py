@@ -19,7 +19,7 @@ from mmctl.errors import UsageError
 from mmctl.sandbox.options import STANDARD_BALANCES
 from mmctl.wire.sandbox_keys import SANDBOX_KEY
 
-STARTED_WITHIN_S = 5.0
+STARTED_WITHIN_S = 30.0
 """The measure is under a second; a busy machine gets more."""
 
 RUN = (
@@ -46,7 +46,7 @@ def test_it_tells_its_addresses_and_ends_cleanly(number: signal.Signals, code: i
         with urlopen(said["control_url"] + "/state") as reply:
             assert json.load(reply)["placed"] == 0
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=STARTED_WITHIN_S)
         assert (process.returncode, out, err) == (code, "", "")
 
 
@@ -55,7 +55,7 @@ def test_as_text_it_can_be_pasted_into_a_shell() -> None:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(7)]
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=STARTED_WITHIN_S)
     assert f"  MMCTL_BINANCE_API_KEY={SANDBOX_KEY}\n" in lines
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from shared_servers import REDIS_SERVER, free_port, redis_server
+from shared_servers import PATIENCE_S, REDIS_SERVER, free_port, redis_server
 
 from mmctl.shared.redis import RedisShared
 
@@ -36,7 +36,7 @@ async def connect(redis_port: int) -> AsyncIterator[Callable[..., RedisShared]]:
     made: list[RedisShared] = []
 
     def make(port: int | None = None, **options: Any) -> RedisShared:
-        made.append(RedisShared(f"redis://127.0.0.1:{port or redis_port}/0", **options))
+        made.append(RedisShared(f"redis://127.0.0.1:{port or redis_port}/0", **{"timeout_s": PATIENCE_S} | options))
         return made[-1]
 
     yield make
