@@ -14,6 +14,7 @@ from mmctl.core.events import CancelRefused, Ended, Event, Seen, Unsettled
 from mmctl.core.order import CancelOrder, State, decode_own_id
 from mmctl.engine.roll import Roll, nobody
 from mmctl.engine.swept import Scope, StopVenue, Swept
+from mmctl.engine.waiting import news_or
 from mmctl.errors import VenueError, VenueRefused
 from mmctl.ports import Clock, ForeignOrder, Listing
 
@@ -25,6 +26,9 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 ROLL_EVERY_S = 0.05
 """How often the engines are asked for while they are waited for."""
+
+LEAST_WAIT_S = 0.001
+"""What is left of a time may be less than the loop's clock can tell."""
 
 MOST_LOOKS_KEPT = 1000
 """Looks that a receipt has room for; a sweep of a minute makes about a hundred."""
@@ -146,16 +150,11 @@ class Sweeper:
         """Wait at most ``seconds``; an answer of the venue is seen at once, all else now and then."""
         ends_s = self._clock.monotonic() + seconds
         while (left_s := ends_s - self._clock.monotonic()) > 0 and not is_there():
-            waits = [
-                asyncio.ensure_future(self._clock.sleep(min(left_s, ROLL_EVERY_S))),
-                asyncio.ensure_future(self._answered.wait()),
-            ]
-            try:
-                await asyncio.wait(waits[: 1 + bool(self._unanswered)], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-                await asyncio.gather(*waits, return_exceptions=True)
+            if self._unanswered:
+                self._answered.clear()
+                await news_or(self._answered, max(LEAST_WAIT_S, min(left_s, ROLL_EVERY_S)))
+            else:
+                await self._clock.sleep(min(left_s, ROLL_EVERY_S))
 
     def _is_settled(self, found: Sequence[tuple[str, Seen]], *, whole: bool) -> bool:
         """Whether a look that found none proves something; notes when the venue was first seen empty."""
