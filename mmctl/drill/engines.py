@@ -13,7 +13,7 @@ from mmctl.core.book import Book, BookKey
 from mmctl.core.entries import Entry
 from mmctl.core.freshness import BookAge
 from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder
-from mmctl.core.report import Report, RoundDone, Skipped
+from mmctl.core.report import Report, RoundDone
 from mmctl.core.spec import PairSpec
 from mmctl.drill.market import DrillFeed
 from mmctl.drill.network import Host
@@ -117,7 +117,6 @@ class EngineRun:
         """What the feed told this engine, judged apart from what it made of it."""
         self.epoch = 0
         self.began_s = site.timeline.now_s
-        self.turns = 0
         self.rounds: dict[tuple[str, Layer], int] = {}
         self.stopping = False
         self.swept: list[Swept] | None = None
@@ -230,10 +229,7 @@ class EngineRun:
                 age.observe(book, self.site.wall_ms(), self.process.time_s)
 
     def _report(self, report: Report) -> None:
-        if isinstance(report, Skipped):
-            self.turns += 1
-        elif isinstance(report, RoundDone) and not report.follow_up:
-            self.turns += 1
+        if isinstance(report, RoundDone) and not report.follow_up:
             key = (report.pair, report.layer)
             self.rounds[key] = self.rounds.get(key, 0) + 1
         self._on_report(self, report)

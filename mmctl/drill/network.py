@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Protocol
 
 import msgspec
@@ -144,15 +144,17 @@ class RestWay:
         """The reply, or ``Lost``."""
         host, air = self._host, self._host.air
         future: asyncio.Future[Reply | Lost] = asyncio.get_running_loop().create_future()
-        if host.leaves(call.method, _Query(query)):
-            air.witness.trace(f"{host.process.name} > {call.verb} {call.path} {_Query(query).get('origClientOrderId')}")
+        params = _Query(query)
+        if host.leaves(call.method, params):
+            air.witness.trace(f"{host.process.name} > {call.verb} {call.path} {params.get('origClientOrderId')}")
             key = self._signer.key if call.signed else None
             self._go(call, key, query, future)
+        late = Lost("the venue did not answer in time", handed=True)
+        timer = host.process.loop.call_later(min(timeout_s, self._most_s), _settle, future, late)
         try:
-            async with asyncio.timeout(min(timeout_s, self._most_s)):
-                answer = await future
-        except TimeoutError:
-            raise Lost("the venue did not answer in time", handed=True) from None
+            answer = await future
+        finally:
+            timer.cancel()
         if isinstance(answer, Lost):
             raise answer
         host.hear(answer)
@@ -197,15 +199,18 @@ class RestWay:
 
     def _come(self, future: asyncio.Future[Reply | Lost], answer: Lost | tuple[int, bytes, Mapping[str, str]]) -> None:
         def settle() -> None:
-            if future.done():
-                return
             if isinstance(answer, Lost):
-                future.set_result(answer)
-            else:
+                _settle(future, answer)
+            elif not future.done():
                 status, body, headers = answer
                 future.set_result(read_reply(status, body, headers, self._server.now_ms()))
 
         self._host.process.call(settle)
+
+
+def _settle(future: asyncio.Future[Reply | Lost], answer: Lost) -> None:
+    if not future.done():
+        future.set_result(answer)
 
 
 class _Query(Mapping[str, object]):
@@ -214,18 +219,19 @@ class _Query(Mapping[str, object]):
     def __init__(self, query: str) -> None:
         self._query = query
 
-    def _read(self) -> dict[str, object]:
+    @cached_property
+    def _pairs(self) -> dict[str, object]:
         pairs = (part.partition("=") for part in self._query.split("&") if part)
         return {name: value for name, _, value in pairs}
 
     def __getitem__(self, name: str) -> object:
-        return self._read()[name]
+        return self._pairs[name]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self._read())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
 
     def __len__(self) -> int:
-        return len(self._read())
+        return len(self._pairs)
 
 
 class DrillNetwork:

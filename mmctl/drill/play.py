@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mmctl.core.order import Layer
-from mmctl.core.report import Report, RoundDone
+from mmctl.core.report import Report, RoundDone, Skipped
 from mmctl.drill.engines import EngineRun, StopRun
 from mmctl.drill.market import STEP_S
 from mmctl.drill.site import Script, Site
@@ -74,7 +74,7 @@ class _Seed:
         self._store = JournalStore(None)
         self.engine: EngineRun | None = None
         self._trouble = Trouble(self, seed)
-        self._done_rounds = 0
+        self._done_rounds = self._turns = 0
         self._in_calm = False
         self._longest_s = max(layer.interval_s for spec in script.specs for layer in spec.layers)
 
@@ -95,16 +95,13 @@ class _Seed:
         self._every(STEP_S, self._move)
         self._every(LOOK_EVERY_S, self._look)
         self._trouble.begin()
-        self._until(MOST_TROUBLE_S, lambda: self._turns() >= self._rounds)
+        self._until(MOST_TROUBLE_S, lambda: self._turns >= self._rounds)
         self._settle()
         if self.watch.broken is None:
             self._stop()
 
     def _until(self, seconds: float, done: Callable[[], bool]) -> bool:
         return self._timeline.run(self._timeline.now_s + seconds, lambda: self.watch.broken is not None or done())
-
-    def _turns(self) -> int:
-        return sum(run.turns for run in self.watch.engines)
 
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
         def again() -> None:
@@ -169,6 +166,9 @@ class _Seed:
     def _report(self, run: EngineRun, report: Report) -> None:
         if isinstance(report, RoundDone) and not report.follow_up:
             self._done_rounds += 1
+            self._turns += 1
+        elif isinstance(report, Skipped):
+            self._turns += 1
         self._trace.line(self._timeline.now_s, f"{run.process.name} {type(report).__name__} {_brief(report)}")
 
     # Calm

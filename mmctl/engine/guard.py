@@ -142,6 +142,7 @@ class _HaltGuard:
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._pace, self._again_s = _Pace(), dict.fromkeys(pair.layers, 0.0)
+        self._names = {layer: f"halted {layer}" for layer in pair.layers}
         self._wall_ahead_ms = pair.clock.wall_ms() - pair.clock.monotonic() * 1000
 
     def look(self, *, may_be: bool) -> None:
@@ -156,11 +157,11 @@ class _HaltGuard:
         for layer, state in pair.layers.items():
             hold = pair.gate.hold(layer) if may_be else None
             if hold is None or not hold.halted:
-                pair.over(f"halted {layer}")
+                pair.over(self._names[layer])
             elif orders := self._pace.due(pair.cancellable(layer, again=now_s >= self._again_s[layer]), now_s):
                 self._again_s[layer] = now_s + CANCEL_AGAIN_S
                 state.status = f"{hold.reason}: {hold.detail}"
-                pair.trouble(f"halted {layer}", hold.detail, f"cancelling {len(orders)} {layer} orders", kind="halted")
+                pair.trouble(self._names[layer], hold.detail, f"cancelling {len(orders)} {layer} orders", kind="halted")
                 pair.cancel(orders, "halted")
 
 

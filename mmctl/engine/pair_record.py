@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from mmctl.core.order import Order, State
+from mmctl.core.order import Layer, State
 from mmctl.engine.pair import LayerState, Pair
 from mmctl.engine.records import LayerRecord, PairRecord
+
+Counts = Mapping[tuple[Layer, bool], int]
+"""Live orders by their layer, and by whether they rest."""
 
 
 def pair_records(pairs: Sequence[Pair]) -> tuple[PairRecord, ...]:
@@ -15,23 +19,22 @@ def pair_records(pairs: Sequence[Pair]) -> tuple[PairRecord, ...]:
 
 
 def _of(pair: Pair) -> PairRecord:
-    live = pair.ledger.live()
-    layers = tuple(_layer(state, live) for state in pair.layers.values())
+    counts = Counter((order.layer, order.state is State.OPEN) for order in pair.ledger.live())
+    layers = tuple(_layer(state, counts) for state in pair.layers.values())
     # A ladder that left the profile may have orders without their answer yet.
-    gone = {order.layer for order in live} - pair.layers.keys()
-    others = tuple(LayerRecord(layer, 0.0, "not in the profile", *_counts(layer, live)) for layer in sorted(gone))
-    holds = [pair.gate.hold(layer) for layer in pair.layers]
-    held = holds[0].detail if holds[0] is not None and all(holds) else ""
+    gone = {layer for layer, _ in counts} - pair.layers.keys()
+    others = tuple(LayerRecord(one, 0.0, "not in the profile", *_resting_and_not(one, counts)) for one in sorted(gone))
+    first, *rest = pair.layers
+    hold = pair.gate.hold(first)
+    held = hold.detail if hold is not None and all(pair.gate.hold(layer) for layer in rest) else ""
     return PairRecord(pair.spec.name, pair.spec.symbol, (*layers, *others), pair.progress_ms, pair.progress_s, held)
 
 
-def _layer(state: LayerState, live: Sequence[Order]) -> LayerRecord:
+def _layer(state: LayerState, counts: Counts) -> LayerRecord:
     layer = state.spec.layer
-    return LayerRecord(layer, state.spec.interval_s, state.status, *_counts(layer, live))
+    return LayerRecord(layer, state.spec.interval_s, state.status, *_resting_and_not(layer, counts))
 
 
-def _counts(layer: str, live: Sequence[Order]) -> tuple[int, int]:
+def _resting_and_not(layer: Layer, counts: Counts) -> tuple[int, int]:
     """Orders that rest, and those without an answer that tells."""
-    own = [order for order in live if order.layer == layer]
-    resting = sum(order.state is State.OPEN for order in own)
-    return resting, len(own) - resting
+    return counts[layer, True], counts[layer, False]

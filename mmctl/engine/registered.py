@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import stat
 import struct
 from collections.abc import Collection, Iterator
@@ -169,22 +168,24 @@ def merged(folder: Collection[EngineState], elsewhere: Collection[EngineState]) 
 
 
 def _paths(folder: Path, venue: str, account: str) -> Iterator[Path]:
-    pattern = re.compile(rf"{re.escape(stem(venue, account))}-\d+\.json")
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if pattern.fullmatch(entry.name))
-    yield from (folder / name for name in names)
+    before, after = f"{stem(venue, account)}-", ".json"
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(before) and name.endswith(after) and name[len(before) : -len(after)].isdecimal():
+            yield folder / name
 
 
 def _content(path: Path) -> bytes:
     """What the file holds. Raises ``OSError``, and ``ValueError`` for what is no plain file of a record's size."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("no plain file")
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError("too long")
-    return data
+        if status.st_size > MOST_BYTES:
+            raise ValueError("too long")
+        return os.read(descriptor, status.st_size)  # a record is never written to, only replaced
+    finally:
+        os.close(descriptor)
 
 
 def lock_of(path: Path) -> tuple[bool, float, str]:
