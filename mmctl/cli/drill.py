@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +73,7 @@ def drill(
     script = script_of(loaded, select_pairs(loaded, pair or []))
     start = first or 1
     with ExitStack() as stack:
+        stack.enter_context(_ends_as_by_ctrl_c())
         out = None
         if trace is not None:
             try:
@@ -88,6 +90,24 @@ def drill(
     else:
         say_wrapped(_text(result, _options(profile, pair or [], turns)))
     return EXIT_CHANGES if result.broken else EXIT_DONE
+
+
+@contextmanager
+def _ends_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM and a hangup end a drill as Ctrl-C does: what it wrote down goes, and so do its processes."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Progress:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -58,6 +60,26 @@ def test_the_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(told) == ["v", "event", "seeds", "rounds", "faults", "broken", "trace_sha256", "elapsed_ms"]
     assert (told["v"], told["event"], told["seeds"]) == (1, "drill", 1)
     assert told["rounds"] >= 4
+
+
+@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGTERM, "1"), (signal.SIGHUP, "2")])
+def test_a_drill_that_is_ended_leaves_no_folder_and_no_process(
+    tmp_path: Path, number: signal.Signals, jobs: str
+) -> None:
+    script = (
+        "import pathlib, sys, mmctl.drill.play as play; from mmctl.cli import run_cli;"
+        "play.MEMORY = pathlib.Path(sys.argv[1]); sys.exit(run_cli(sys.argv[2:]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), "drill", "--seeds", "100000", "--jobs", jobs]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        ends_s = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < ends_s:
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def test_what_breaks_says_how_the_same_is_played_again(
