@@ -16,7 +16,7 @@ from mmctl.core.entries import Entry, Kind
 from mmctl.engine.everywhere import Resumed, halts_everywhere, resume_everywhere
 from mmctl.engine.halt import FileHaltLatch, who
 from mmctl.engine.lock import alone, stop_lock
-from mmctl.errors import EXIT_CHANGES, EXIT_DONE, PairHeld, SharedUnreadable
+from mmctl.errors import EXIT_CHANGES, EXIT_DONE, PairHeld, SharedUnreadable, StateUnreadable
 from mmctl.ports import Halt, Shared
 from mmctl.settings import state_dir
 
@@ -48,8 +48,11 @@ async def _lift_at(
             if not stack.enter_context(alone(stop_lock(latch.path.parent, venue, account))):
                 raise PairHeld(f"a stop is sweeping {venue}, account {account}", "resume when it has ended")
         shared, fault = await _reached(place)
+        rubbish = _has_rubbish(latch)
         at_ms = time.time_ns() // 1_000_000
         resumed = await resume_everywhere(latch, shared, chosen, by=who(), at_ms=at_ms, accounts=accounts)
+    if rubbish and not _has_rubbish(latch):
+        note(f"mended {latch.path}: what was no halt record is kept beside it, as halts.broken-{at_ms}")
     in_force, unread = await halts_everywhere(latch, shared)
     _tell(resumed, [halt for halt in in_force if (halt.scope.venue, halt.scope.account) in accounts], output)
     why = fault or resumed.why
@@ -57,6 +60,15 @@ async def _lift_at(
         note(f"not everything could be resumed: {line}")
     await write_down(latch.path.parent, _entries(resumed, accounts))
     return EXIT_CHANGES if resumed.left or fault or unread else EXIT_DONE
+
+
+def _has_rubbish(latch: FileHaltLatch) -> bool:
+    """Whether the halt file holds something that is no halt record, or cannot be read."""
+    try:
+        latch.halts()
+    except StateUnreadable:
+        return True
+    return False
 
 
 async def _reached(place: SharedPlace) -> tuple[Shared | None, str]:

@@ -323,8 +323,12 @@ def test_rubbish_in_the_halt_file_hides_no_halt(call: Caller, held: Held, live: 
     assert done.code == 0
     assert "halts in force: halt 1: both layers of all symbols on binance main" in done.out
     assert "line 1 of" in done.err
-    assert call("resume", "--profile", live).code == 0
+    mended = call("resume", "--profile", live)
+    assert mended.code == 0
+    (broken,) = folder.glob("halts.broken-*")
+    assert f"mended {folder / 'halts.jsonl'}: what was no halt record is kept beside it, as {broken.name}" in mended.err
     assert halts() == ()
+    assert "mended" not in call("resume", "--profile", live).err
 
 
 def test_what_remains_at_the_deadline_is_listed_with_exit_1(call: Caller, held: Held, live: str) -> None:
