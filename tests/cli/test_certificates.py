@@ -17,7 +17,7 @@ import pytest
 from mmctl.sandbox.options import STANDARD_ACCOUNTS, SandboxOptions
 from mmctl.sandbox.server import Sandbox
 
-from .harness import Caller, Done
+from .harness import PATIENCE_S, Caller, Done
 
 _MAIN = STANDARD_ACCOUNTS[0]
 MEND = "check the address and this machine's clock; never turn the check off"
@@ -72,7 +72,7 @@ class Impostor:
             except OSError:
                 return
             self.calls += 1
-            raw.settimeout(2)
+            raw.settimeout(PATIENCE_S)
             with contextlib.suppress(OSError), self._context.wrap_socket(raw, server_side=True) as tls:
                 self.heard += tls.recv(1 << 16)
             raw.close()
@@ -80,7 +80,7 @@ class Impostor:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -153,12 +153,12 @@ class GoodRest:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         entering = Sandbox(SandboxOptions(seed=7)).__aenter__()
-        self.sandbox = asyncio.run_coroutine_threadsafe(entering, self._loop).result(10)
+        self.sandbox = asyncio.run_coroutine_threadsafe(entering, self._loop).result(PATIENCE_S)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.sandbox.close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.sandbox.close(), self._loop).result(PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
 

@@ -89,7 +89,7 @@ class Exchange:
     def close(self) -> None:
         self.wait(self.sandbox.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import MMCTL, QUICK, ROOT, Caller, environment, mmctl, quick_profile
+from .harness import MMCTL, PATIENCE_S, QUICK, ROOT, Caller, environment, mmctl, quick_profile
 
 VERBS = (
     "run",
@@ -94,7 +94,7 @@ def test_the_example_of_every_verb_works_when_pasted(call: Caller, tmp_path: Pat
 def imported_by(code: str) -> set[str]:
     """Top names of what this Python has imported after ``code``."""
     script = f"{code}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=40)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split())
 
 
@@ -111,7 +111,7 @@ def test_a_dry_run_has_no_way_to_a_venue(tmp_path: Path) -> None:
     run = f"from mmctl.cli import run_cli; assert run_cli(['dry-run', '--profile', {path!r}, '--rounds', '1']) == 0"
     assert not imported_by(run) & {"aiohttp", "httpx", "requests", "urllib3", "websockets", "ccxt", "redis"}
     script = f"{run}\nimport sys; print(*sorted(name for name in sys.modules if name.startswith('mmctl.venues.')))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=40)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     venues = done.stdout.splitlines()[-1].split()
     assert venues
     assert all(
@@ -132,7 +132,7 @@ def completed(words: str) -> set[str]:
     env = environment(
         _MMCTL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(given) - 1), _TYPER_COMPLETE_ARGS=words
     )
-    done = subprocess.run(MMCTL, env=env, capture_output=True, text=True, timeout=40, check=False)
+    done = subprocess.run(MMCTL, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     return set(done.stdout.split())
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mmctl.engine.halt import who
 
-from .harness import MMCTL, ROOT, Caller, environment, mmctl, read_until, started
+from .harness import MMCTL, PATIENCE_S, ROOT, Caller, environment, mmctl, read_until, started
 
 
 def placed(events: list[dict[str, Any]]) -> list[str]:
@@ -70,7 +70,7 @@ def exchange() -> Iterator[dict[str, str]]:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE_S)
 
 
 def test_no_secret_is_in_what_a_run_with_keys_leaves(exchange: dict[str, str], state_dir: Path) -> None:

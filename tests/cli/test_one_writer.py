@@ -96,7 +96,7 @@ def test_redis_that_comes_late_and_goes_for_a_while_only_holds(exchange: Exchang
         read_until(engine, skipped(" s old: Redis at 127.0.0.1"))
         assert exchange.open_ids(), "what rests, rests on"
         server.start()
-        read = read_until(engine, placed, 20)
+        read = read_until(engine, placed)
         engine.terminate()
         assert ended(engine, read).code == 0
     server.kill()

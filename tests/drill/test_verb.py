@@ -22,7 +22,7 @@ from mmctl.drill.watch import Broken
 def drill(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mmctl", "drill", *arguments]
     return subprocess.run(
-        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=120, check=False
+        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -48,7 +48,7 @@ class Moody(JournalStore):
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         self.entered.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         if self.wrong:
             raise unwritable(self.path, sqlite3.OperationalError(self.wrong))
         self.batches.append([row.entry for row in rows])
@@ -88,7 +88,7 @@ def written(path: Path) -> list[tuple[str, str]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a thread changes it
             await asyncio.sleep(0.005)
 
@@ -397,7 +397,7 @@ asyncio.run(main())
 
 def test_a_file_that_may_not_grow_is_told_and_gone_on_with_when_it_may(path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True, timeout=40
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True, timeout=120
     )
     said, number = done.stdout.splitlines()
     assert f"the journal {path} cannot be written: " in said

@@ -22,7 +22,7 @@ BTC = BookKey("binance_spot", "BTCUSDT")
 ETH = BookKey("binance_spot", "ethusdt")
 BTC_TOP = "btcusdt@depth20@100ms"
 BTC_DIFF = "btcusdt@depth@100ms"
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 QUICK = Timing(
     first_poll_s=0.1,

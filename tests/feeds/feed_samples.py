@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -20,6 +21,9 @@ except ImportError:  # there are wheels for a few platforms only
 
 free_port = select_random
 """A port that the system hands out to nobody who asks for any."""
+
+PATIENCE_S = 30.0
+"""How long is waited for what has to come: a machine that is busy may take its time."""
 
 KEY = BookKey("binance_spot", "BTCUSDT")
 NOW_MS = 1_723_100_000_000
@@ -67,6 +71,13 @@ class Writer:
 
     def connections(self) -> int:
         return self.client.info("clients")["connected_clients"] - 1
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait until that is so of something that tells nobody."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_so():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def book_at(price: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def remember_books(sandbox: Sandbox, levels: int) -> dict[int, Book]:
 async def shown(feed: BinanceFeed, books: dict[int, Book], count: int) -> None:
     """Read ``count`` different books; each is fresh and the exchange's own."""
     seen: set[int] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(seen) < count:
             try:
                 book = await feed.read(BTC)
@@ -49,7 +49,7 @@ async def shown(feed: BinanceFeed, books: dict[int, Book], count: int) -> None:
                 continue
             last_id = feed._markets["BTCUSDT"].followed._last_id
             assert (book.bids, book.asks) == (books[last_id].bids, books[last_id].asks)
-            assert abs(SystemClock().wall_ms() - book.ts_ms) < 2000
+            assert abs(SystemClock().wall_ms() - book.ts_ms) < 10_000
             seen.add(last_id)
             await asyncio.sleep(0.03)
 
@@ -70,6 +70,6 @@ async def test_every_book_is_one_of_the_exchange(levels: int) -> None:
             for socket in sandbox.streams.sockets.open:
                 socket.stall(1.0)
             await shown(feed, books, 5)
-            await until(lambda: bool(feed.trades(BTC, 0)), 20)
+            await until(lambda: bool(feed.trades(BTC, 0)), 60)
         finally:
             await feed.close()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from feed_samples import KEY, NOW_MS, NOW_TICK, HandClock, Writer, book_at
+from feed_samples import KEY, NOW_MS, NOW_TICK, HandClock, Writer, book_at, until
 
 from mmctl.core.book import BookKey
 from mmctl.errors import NoBook
@@ -215,8 +215,7 @@ async def test_many_pairs_are_read_at_once_over_a_line_each(feed: RedisFeed, wri
         assert [book.best_bid for book in books] == [100 + n // 3 for n in range(120)]
     assert writer.connections() - before == 40
     await feed.close()
-    await asyncio.sleep(0.1)
-    assert writer.connections() == before
+    await until(lambda: writer.connections() == before)
 
 
 async def test_a_feed_has_no_trades_and_can_be_used_after_close(

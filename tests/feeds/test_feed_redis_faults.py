@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from feed_samples import KEY, NOW_TICK, Writer, book_at, free_port
+from feed_samples import KEY, NOW_TICK, Writer, book_at, free_port, until
 
 from mmctl.core.book import BookKey
 from mmctl.errors import FeedUnreachable, NoBook
@@ -34,8 +34,8 @@ def open_files() -> int:
 async def test_a_refused_port_is_named_at_once(make_feed: MakeFeed) -> None:
     port = free_port()
     began = time.monotonic()
-    error = await failure(make_feed(f"redis://127.0.0.1:{port}/0"))
-    assert time.monotonic() - began < 1
+    error = await failure(make_feed(f"redis://127.0.0.1:{port}/0", timeout_s=60))
+    assert time.monotonic() - began < 30
     assert f"Redis at 127.0.0.1:{port} cannot be reached" in error.message
     assert "MMCTL_REDIS_URL" in error.hint
 
@@ -56,7 +56,7 @@ async def test_a_server_that_never_answers_costs_no_more_than_the_time_out(make_
     began = time.monotonic()
     keys = [BookKey("binance_spot", f"C{n}") for n in range(50)]
     errors = await asyncio.gather(*(failure(feed, key) for key in keys for _ in range(2)))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5, "one after the other they would take ten seconds"
     assert f"Redis at 127.0.0.1:{port} did not answer within 0.2 s" in errors[0].message
     await feed.close()
     server.close()
@@ -80,7 +80,7 @@ async def test_a_reply_too_late_is_never_taken_for_another_question(make_feed: M
         await asyncio.gather(pipe(reader, to_server, False), pipe(from_server, to_client, True), return_exceptions=True)
 
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
-    feed = make_feed(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout_s=0.2)
+    feed = make_feed(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout_s=1)
     writer.put(NOW_TICK, book_at("100"))
     await failure(feed)
     writer.put(NOW_TICK, book_at("200"))
@@ -101,8 +101,7 @@ async def test_a_cancelled_read_leaves_the_line_in_order(feed: RedisFeed, writer
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (await feed.read(KEY)).best_bid == 100
-    await asyncio.sleep(0.1)
-    assert writer.connections() - before == 1
+    await until(lambda: writer.connections() - before == 1)
 
 
 async def test_a_cancelled_connect_leaves_the_line_in_order(
@@ -119,8 +118,7 @@ async def test_a_cancelled_connect_leaves_the_line_in_order(
         await asyncio.gather(task, return_exceptions=True)
         assert (await feed.read(KEY)).best_bid == 100
         await feed.close()
-    await asyncio.sleep(0.1)
-    assert writer.connections() == before
+    await until(lambda: writer.connections() == before)
 
 
 async def test_something_else_than_redis_is_told(make_feed: MakeFeed) -> None:

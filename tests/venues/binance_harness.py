@@ -160,7 +160,7 @@ class BinanceHarness:
 
     def _there(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do that in the sandbox's thread; nothing there waits for this one."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def start(self) -> BinanceVenue:
         self._there(self._start_there())
@@ -270,7 +270,7 @@ class BinanceHarness:
             await self.venue.close()
             self._there(self._stop_there())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     async def _stop_there(self) -> None:

@@ -34,7 +34,7 @@ from mmctl.venues.mock import MockOptions, MockVenue
 D = Decimal
 SYMBOL = "BTCUSDT"
 MAX_OPEN_ORDERS = 20
-GIVE_UP_S = 10.0
+GIVE_UP_S = 30.0
 """After so long, what a test waits for does not come: no measure of the venue, but of a busy machine."""
 
 BTCUSDT = Instrument(
