@@ -63,7 +63,8 @@ class Roll:
             if name not in told and state.record is not None
         }
         self._states = {name: state for name, state in told.items() if state.life is not Life.ENDED} | lost
-        self._registered |= {state.epoch for state in self._states.values()}
+        # Of one that ended before, too, it is known that it places no more: it may have left its orders standing.
+        self._registered |= {state.epoch for state in (*told.values(), *lost.values())}
 
     def met(self, epochs: Collection[int]) -> None:
         """Own orders of these epochs were found: who placed them is to be reckoned with, registered or not."""

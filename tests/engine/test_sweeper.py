@@ -438,6 +438,16 @@ async def test_a_record_that_is_gone_from_the_state_folder_is_no_end_and_a_last_
     await world.venue.close()
 
 
+async def test_who_ended_in_good_order_before_and_left_orders_standing_is_no_stranger(state_dir: Path) -> None:
+    world = stopped_world(state_dir)
+    states = [replace(engine(epoch, acknowledged=()), life=Life.ENDED) for epoch in (OLD, OLD + 1)]
+    result = await swept_with(world, states)
+    assert (result.proven, result.proof, result.engines, result.not_reached) == (True, "none", (), ())
+    assert len(result.cancelled) == 8
+    assert result.took_ms < 1000
+    await world.venue.close()
+
+
 async def test_what_an_engine_sent_before_it_acknowledged_is_no_late_order(state_dir: Path) -> None:
     world = stopped_world(state_dir)
     states = [engine(OLD, acknowledged=()), engine(OLD + 1)]
