@@ -144,14 +144,16 @@ class FileHaltLatch:
 
     def _read(self) -> _Records:
         """The records, parsed again only where the file has changed."""
+        known, records = self._newest
         try:
             status = os.stat(self._name)
             signature = (status.st_ino, status.st_size, status.st_mtime_ns)
-            known, records = self._newest
             if signature == known:
                 return records
             records = _parse(self.path.read_bytes())
         except FileNotFoundError:
+            if known is None:
+                return records  # there never was one
             signature, records = None, _Records({}, frozenset(), 0, ())
         except OSError as error:
             raise StateUnreadable(
