@@ -49,7 +49,7 @@ class _Scale:
     qty: _Ratio
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _draw(seed: int, pair: str, side: str, level: int, refreshes: int) -> tuple[int, int]:
     """Two numbers below 2**64 that any process draws alike for the same level of the same ladder."""
     digest = blake2b(f"{seed}|{pair}|{side}|{level}|{refreshes}".encode(), digest_size=16).digest()

@@ -145,7 +145,7 @@ class OwnId(NamedTuple):
     sequence: int
 
 
-REMEMBERED_IDS = 8192
+REMEMBERED_IDS = 4096
 """Ids whose decoding is remembered: an order's is asked for with everything that is told of it."""
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"

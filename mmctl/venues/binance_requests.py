@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 2_000
 """Orders of which is remembered what was told: minutes of them at the venue's own limits, where late and repeated news
-come within seconds. The ledger does not count twice what comes later."""
-
-REMEMBERED_NUMBERS = 5_000
-"""Orders whose number at the venue is remembered: whose a trade is must else be asked for."""
+come within seconds. The ledger does not count twice what comes later, and whose a trade is, is then asked for."""
 
 _V = TypeVar("_V")
 
@@ -81,9 +78,9 @@ class Requests:
         self._open: dict[tuple[Request, str], Pending] = {}
         self._ended: Memory[bool] = Memory()
         self._accepted: Memory[bool] = Memory()
-        self.order_ids: Memory[str] = Memory(REMEMBERED_NUMBERS)
+        self.order_ids: Memory[str] = Memory()
         """The venue's number of an order by its client id."""
-        self.client_ids: Memory[str] = Memory(REMEMBERED_NUMBERS)
+        self.client_ids: Memory[str] = Memory()
         """The client id by the venue's number, foreign orders' too."""
 
     def add(self, request: Request, order: NewOrder | CancelOrder) -> Pending:

@@ -4,9 +4,10 @@
 
 Thirty minutes unless told otherwise; ``1`` is a check. The engine runs in this process, the sandbox in another one.
 Four pairs with both ladders take twenty rounds a second together. Memory, tasks, open files and sockets, and threads
-are sampled; what they are after the warm-up (two minutes, or a third of a short run) is compared with the end. Ends
-with 1 where memory grew by more than a tenth, tasks, files or threads did, the journal outgrew its bound, the loop was
-late, or one of ``soak_faults.py``'s conditions is broken.
+are sampled; what they are after the warm-up (ten minutes, or a third of a short run) is compared with the end. By then
+what is remembered within a bound is about full: orders that traded, the oldest of which go at 500 a pair, take longest.
+Ends with 1 where memory grew by more than 3% since (10% in a short run), tasks, files or threads did, the journal
+outgrew its bound, the loop was late, or one of ``soak_faults.py``'s conditions is broken.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ follow_exchange = "binance_spot"
 collar_bps = 300
 max_open_orders = 100
 max_position = 1000000
-max_fills_per_min = 100000
+max_fills_per_min = 2000
 max_basis_bps = 500
 
 [defaults.near]
@@ -97,9 +98,9 @@ SHARE = 0.1
 JOURNAL_BYTES = 24 << 20
 """A small bound, so that a soak reaches it: from then on the oldest entries go."""
 
-WARM_S = 120.0
+WARM_S = 600.0
 WINDOW_S = 90.0
-GROWTH = 1.10
+GROWTH, GROWTH_IN_SHORT_RUN = 1.03, 1.10
 SLACK = 6
 """Tasks, files or threads more than after the warm-up: a request or a connection that is just under way."""
 
@@ -131,12 +132,13 @@ def compared(soak: Soak, meter: Meter, seconds: float) -> None:
     end = [one for one in meter.samples if one.at_s >= seconds - width_s]
     before, after = (median(one.rss for one in part) for part in (warm, end))
     since = [one for one in meter.samples if one.at_s >= warm_s]
+    growth = GROWTH if warm_s == WARM_S else GROWTH_IN_SHORT_RUN
     slope = linear_regression([one.at_s for one in since], [one.rss for one in since]).slope
     print(
         f"memory {before / 2**20:.1f} MB after {warm_s:.0f} s, {after / 2**20:.1f} MB at the end: "
-        f"{after / before:.3f} times (at most {GROWTH:g}), slope {slope * 60 / 2**20:+.3f} MB a minute"
+        f"{after / before:.3f} times (at most {growth:g}), slope {slope * 60 / 2**20:+.3f} MB a minute"
     )
-    soak.check(after <= GROWTH * before, f"memory grew {after / before:.3f} times")
+    soak.check(after <= growth * before, f"memory grew {after / before:.3f} times")
     for name in ("tasks", "files", "threads"):
         # What leaks never goes away again: it shows in the least there is.
         then, now = (min(getattr(one, name) for one in part) for part in (warm, end))
