@@ -1,9 +1,11 @@
-"""Whether a key may cancel, tried before it matters: one that may only read would let a guard watch in vain."""
+"""Whether an account can be listed and cancelled on, tried before it matters: else a guard would watch in vain."""
 
 from __future__ import annotations
 
 import asyncio
 
+from mmctl.bootstrap_stop import stop_venue
+from mmctl.cli.stop_targets import Target
 from mmctl.core.events import CancelRefused, Event, Unsettled
 from mmctl.core.order import CancelOrder, Layer, Side, encode_own_id
 from mmctl.engine.swept import StopVenue
@@ -13,6 +15,21 @@ NEVER_PLACED = encode_own_id(Layer.NEAR, Side.BUY, 0, 0)
 """No engine has the epoch 0."""
 
 ANSWERED_WITHIN_S = 5.0
+
+
+async def try_venue(target: Target) -> None:
+    """List orders of ``target`` and cancel one that never was, where a symbol is known.
+
+    Raises ``UsageError`` where keys are missing, ``VenueRefused``, and ``VenueUnreachable``.
+    """
+    venue = stop_venue(target.account, several=target.several, bulk=False)
+    symbols = target.symbols or tuple(pair.symbol for pair in target.pairs)
+    try:
+        listing = await venue.open_orders(symbols[0] if symbols else None)
+        if symbol := next(iter(symbols), "") or next((seen.symbol for seen in listing.own), ""):
+            await try_cancel(venue, symbol)
+    finally:
+        await venue.close()
 
 
 async def try_cancel(venue: StopVenue, symbol: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from mmctl.bootstrap_stop import stop_clock, stop_venue
 from mmctl.cli.diary import write_down
 from mmctl.cli.guard_tell import Teller
-from mmctl.cli.guard_try import try_cancel
+from mmctl.cli.guard_try import try_venue
 from mmctl.cli.halting import Halting, scopes_of
 from mmctl.cli.options import Output, note, warn_of_environment
 from mmctl.cli.shared_place import SharedPlace, shared_place
@@ -39,6 +39,9 @@ LONGEST_PAUSE_S = 30.0
 """How long a guard waits before it stops again what was not proven; doubled each time."""
 
 STOP_DEADLINE_S = 60.0
+LATER_S = 30.0
+"""How much longer a stop may take than a hung engine has to be watched: with less it would never be proven."""
+
 LATE_S = 5.0
 """A guard that has not looked for so long does not get on itself."""
 
@@ -91,20 +94,10 @@ class Guard:
         for state in self._registry.now():
             if state.life is Life.UNREADABLE and state.record is None and state.where != self._place.where:
                 raise StateUnreadable(f"{state.detail}: this guard could see nothing", "mend it")
-        venue = stop_venue(self.target.account, several=self.target.several, bulk=False)
         try:
-            listing = await venue.open_orders(self._a_symbol)
-            if symbol := self._a_symbol or next((seen.symbol for seen in listing.own), ""):
-                await try_cancel(venue, symbol)
+            await try_venue(self.target)
         except VenueUnreachable as error:
             self._tell.line(self.target, "unreachable", f"{error}: it is asked again when it matters")
-        finally:
-            await venue.close()
-
-    @property
-    def _a_symbol(self) -> str | None:
-        symbols = self.target.symbols or tuple(pair.symbol for pair in self.target.pairs)
-        return symbols[0] if symbols else None
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -161,7 +154,9 @@ class Guard:
         halting = Halting(self._latch, self._place)
         halting.take_over(scopes_of(account.venue, account.name, symbols, None))
         pause_s = FIRST_PAUSE_S
-        while not await self._stop_once(target, asked, halting):
+        while not await self._stop_unless_wider(target, asked, halting):
+            if self._wider.is_set():
+                return
             self._tell.line(target, "not_proven", f"stopping again in {pause_s:g} s")
             if await self._is_wider(pause_s):
                 return
@@ -180,6 +175,18 @@ class Guard:
                 await self._wider.wait()
         return self._wider.is_set()
 
+    async def _stop_unless_wider(self, target: Target, asked: StopAsked, halting: Halting) -> bool:
+        """Stop the account once, but no longer than until more engines are in trouble; whether all is proven."""
+        stopping = asyncio.create_task(self._stop_once(target, asked, halting))
+        wider = asyncio.create_task(self._wider.wait())
+        try:
+            await asyncio.wait((stopping, wider), return_when=asyncio.FIRST_COMPLETED)
+            return stopping.done() and stopping.result()
+        finally:
+            stopping.cancel()
+            wider.cancel()
+            await asyncio.gather(stopping, wider, return_exceptions=True)
+
     async def _stop_once(self, target: Target, asked: StopAsked, halting: Halting) -> bool:
         """Stop the account once; whether all is proven."""
         try:
@@ -187,6 +194,10 @@ class Guard:
         except UsageError as error:
             self._tell.line(target, "fault", str(error))
             return False
+        records = [state.record for state in self._registry.now() if state.record is not None]
+        interval_s = max(target.interval_s, *(record.interval_s for record in records), 0.0)
+        deadline_s = max(asked.deadline_s, interval_s + venue.landing_time_s + LATER_S)
+        asked = replace(asked, deadline_s=deadline_s)
         try:
             stopped = await stop_account(venue, target, asked, self._latch, self._place, self._clock, halting)
         finally:

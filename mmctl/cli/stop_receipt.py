@@ -22,6 +22,10 @@ if TYPE_CHECKING:  # not before there is something to tell
     from mmctl.core.report import PairOrders, Stopped
 
 
+WATCHED_BEYOND_S = 10.0
+"""How much longer a deadline should be than the venue has to be watched."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """How the stop of one account ended: what is shown of it, and what is only noted."""
@@ -134,6 +138,12 @@ def tell_receipt(receipt: Receipt, output: Output) -> None:
         note(f"an engine of epoch {epoch} still places orders: stop it")
     for line in swept.not_reached:
         note(f"{line}; {'the venue was watched instead' if swept.proven else 'what it does now is not known'}")
+    if swept.watch_s and swept.remaining == ():
+        enough_s = round(swept.watch_s + WATCHED_BEYOND_S)
+        note(
+            f"nothing is left to see, and nothing is proven before that is so for {swept.watch_s:.0f} s: stop again"
+            f" with --deadline {enough_s}s"
+        )
     if swept.refusal and not swept.proven:
         note(f"the venue last refused a cancel: {swept.refusal}")
 

@@ -121,6 +121,7 @@ class Sweeper:
         swept.proven = proven
         swept.proof = self._proof() if proven else "not_proven"
         swept.engines, swept.not_reached = roll.seen(), roll.not_reached()
+        swept.watch_s = 0.0 if proven or roll.all_settled else roll.wait_s
         # What an engine had sent before it acknowledged may have come after the first look: no harm is in that.
         swept.late_epochs |= {epoch for epoch in self._late if not roll.settled(epoch)}
         if swept.remaining is not None:

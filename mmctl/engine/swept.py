@@ -68,6 +68,8 @@ class Swept:
     engines: tuple[EngineSeen, ...] = ()
     not_reached: tuple[str, ...] = ()
     """The engines that may have placed all the while, and why they were not reached."""
+    watch_s: float = 0.0
+    """How long the venue has to be watched because of them, where it was not for so long."""
     looks: list[tuple[int, int | None]] = field(default_factory=list)
     """What was open at each look, with the ms since the start; ``None`` where that could not be read."""
     first_empty_ms: float | None = None

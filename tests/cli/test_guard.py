@@ -356,6 +356,47 @@ def test_a_guard_needs_a_time(call: Caller, exchange: Exchange, tmp_path: Path, 
     assert (done.code, "--after" in done.err) == (2, True)
 
 
+async def test_a_stop_lasts_longer_than_a_hung_engine_is_to_be_watched_and_ends_where_more_engines_hang(
+    exchange: Exchange, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (target,) = targets(ScopeAsked((), profile(tmp_path), None, None, False)).targets
+    guard = Guard(
+        target,
+        GuardAsked(ScopeAsked((), None, None, None, False), 1.0),
+        FileHaltLatch(folder),
+        SharedPlace(None),
+        Teller(Output.JSON),
+    )
+    asked: list[tuple[tuple[str, ...] | None, float]] = []
+
+    async def never_proven(venue: object, target: Target, stop: StopAsked, *_: object) -> None:
+        asked.append((target.symbols, stop.deadline_s))
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("mmctl.cli.guarding.stop_account", never_proven)
+    layer = replace(record().pairs[0].layers[1], interval_s=300.0)
+    hung = replace(record(), pairs=(replace(record().pairs[0], layers=(layer,)),))
+    other = replace(short(record(8)).pairs[0], symbol="ETHUSDT")
+    with alive(folder) as silent, alive(folder, epoch=8) as well:
+        silent.write(hung)
+        watching = asyncio.create_task(guard.run())
+        ends_s = time.monotonic() + PATIENCE_S
+        while not asked and time.monotonic() < ends_s:
+            fresh = record(8)
+            well.write(
+                replace(fresh, pairs=(replace(other, progress_ms=fresh.written_ms, progress_s=fresh.written_s),))
+            )
+            await asyncio.sleep(0.1)
+        for _ in range(round(10 * PATIENCE_S)):
+            await asyncio.sleep(0.1)
+            if len(asked) > 1:
+                break
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert [symbols for symbols, _ in asked] == [("BTCUSDT",), None]
+    assert asked[0][1] > 312
+
+
 async def test_an_engine_that_hangs_while_another_is_stopped_in_vain_is_stopped_too(
     exchange: Exchange, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

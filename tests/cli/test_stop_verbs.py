@@ -273,9 +273,12 @@ def test_a_deadline_of_zero_is_one_look(call: Caller, held: Held, live: str) -> 
     done = call("cancel-all", "--profile", live, "--deadline", "0", "--output", "json")
     one = stopped(done)
     assert (done.code, one["proof"], one["remaining"], len(one["cancelled"])) == (1, "not_proven", [], 5)
+    assert "nothing is left to see, and nothing is proven before" in done.err
+    assert "stop again with --deadline" in done.err
     held.stubborn = True
     done = call("cancel-all", "--profile", live, "--deadline", "0s", "--output", "json")
     assert (done.code, len(stopped(done)["remaining"])) == (1, 5)
+    assert "stop again" not in done.err
 
 
 def test_an_engine_that_does_not_answer_is_named(call: Caller, held: Held, live: str) -> None:

@@ -511,6 +511,18 @@ async def test_a_record_that_cannot_be_read_is_an_engine(state_dir: Path) -> Non
     await world.venue.close()
 
 
+async def test_a_deadline_before_the_end_of_the_watching_proves_nothing_and_says_how_long_it_takes(
+    state_dir: Path,
+) -> None:
+    world = stopped_world(state_dir)
+    states = [engine(OLD, acknowledged=()), engine(OLD + 1)]
+    made = Sweeper(world.venue, world.clock, Scope(BOTH), deadline_s=20.0, roll=roll_of(states, 13.0))
+    world.venue.listen(lambda symbol, event: made.on_event(event))
+    result = await made.run()
+    assert (result.proven, result.proof, result.remaining, result.watch_s) == (False, "not_proven", (), 42.0)
+    await world.venue.close()
+
+
 async def test_without_a_halt_nothing_is_acknowledged(state_dir: Path) -> None:
     world = stopped_world(state_dir)
     result = await swept_with(world, [engine(OLD), engine(OLD + 1)], uids=())
