@@ -254,14 +254,13 @@ class Ledger:
         """Write the order as it is now, and keep it among the live or the ended ones."""
         order = entry.order
         entry.changed_at_s = now_s
-        entry.order = replace(
-            order,
-            state=state,
-            filled=self.instrument.lots(entry.filled),
-            order_id=getattr(event, "order_id", None) or order.order_id,
-            cancel=_cancel_state(order, event) if state in LIVE else CancelState.NONE,
-            reason=_evidence(order, state, event),
-        )
+        filled = self.instrument.lots(entry.filled)
+        order_id = getattr(event, "order_id", None) or order.order_id
+        cancel = _cancel_state(order, event) if state in LIVE else CancelState.NONE
+        reason = _evidence(order, state, event)
+        fresh = state, filled, order_id, cancel, reason
+        if fresh != (order.state, order.filled, order.order_id, order.cancel, order.reason):  # most is told twice
+            entry.order = replace(order, state=state, filled=filled, order_id=order_id, cancel=cancel, reason=reason)
         for kept in (self._live, self._ended, self._telling):
             kept.pop(order.client_id, None)
         if state in LIVE:

@@ -11,7 +11,7 @@ from functools import partial
 from mmctl.core.book import BookKey
 from mmctl.core.order import Side
 from mmctl.core.spec import PairSpec
-from mmctl.drill.market import Reference, Street, wall_ms
+from mmctl.drill.market import T0_MS, Reference, Street, wall_ms
 from mmctl.drill.network import Air, Witness
 from mmctl.drill.timeline import Timeline
 from mmctl.errors import UsageError
@@ -106,7 +106,7 @@ class Site:
 
     def wall_ms(self) -> int:
         """What the engines' machine takes the time for."""
-        return wall_ms(self.timeline) + self.wall_step_ms
+        return T0_MS + int(self.timeline.now_s * 1000) + self.wall_step_ms
 
     def account_key(self, name: str) -> tuple[str, str]:
         made = self.exchange.accounts[name]

@@ -170,11 +170,12 @@ async def watch_halts(pairs: Sequence[Pair]) -> None:
 
     ``pairs`` are those of one account: one look at its halts is for all of them.
     """
-    guards = [_HaltGuard(pair) for pair in pairs]
+    guards, may_be = [_HaltGuard(pair) for pair in pairs], True
     while True:
         await pairs[0].clock.sleep(POLL_S)
-        pairs[0].desk.presence.look()
-        may_be = pairs[0].gate.may_be_halted()
+        was, may_be = may_be, pairs[0].gate.may_be_halted()
+        if may_be or was:  # with no halt at all there is nothing new to acknowledge
+            pairs[0].desk.presence.look()
         for guard in guards:
             guard.look(may_be=may_be)
 

@@ -100,6 +100,7 @@ class Pair:
         self.spec = spec
         self.instrument = instrument
         self.desk = desk
+        self.clock: Clock = desk.clock
         self.report = report
         self.decider = PairDecider(spec, instrument)
         self.ledger = Ledger(instrument, desk.venue.landing_time_s)
@@ -143,10 +144,6 @@ class Pair:
         self._batches: list[tuple[float, Batch]] = []
         self.started_s = desk.clock.monotonic()
         desk.register(spec.symbol, self)
-
-    @property
-    def clock(self) -> Clock:
-        return self.desk.clock
 
     def got_on(self) -> None:
         """The quoting loop made progress: whoever watches it may know."""
