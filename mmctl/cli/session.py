@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from mmctl import __version__
 from mmctl.bootstrap import Setup, VenueChoice, open_engine
@@ -14,7 +15,7 @@ from mmctl.cli.output import FRAME_EVERY_S, LineSink, LiveSink, QuietSink, Sink
 from mmctl.cli.stopper import Stopper
 from mmctl.cli.supervisor import Supervisor, keep_told, supervisor
 from mmctl.core.order import Layer, Side
-from mmctl.core.report import Report, RoundDone, Started, Summary
+from mmctl.core.report import Faulted, Report, RoundDone, Started, Summary
 from mmctl.engine.halt import FileHaltLatch
 from mmctl.engine.loop import Engine, Limits
 from mmctl.errors import EXIT_CHANGES, EXIT_DONE, EXIT_NO_BOOK, EXIT_VENUE, StateUnreadable
@@ -31,7 +32,8 @@ async def quote(setup: Setup, choice: VenueChoice, limits: Limits, *, leave_orde
     with stopper.listening():
         sink = make_sink(output, leave_orders, stopper)
         stopper.leave_screen = sink.leave_screen
-        report = _with_first_quotes(sink) if setup.profile.original else sink.report
+        counter = _FaultCounter(_with_first_quotes(sink) if setup.profile.original else sink.report)
+        report = counter.report
         try:
             async with open_engine(setup, choice, report, sink.note) as engine:
                 stopper.started()
@@ -40,6 +42,7 @@ async def quote(setup: Setup, choice: VenueChoice, limits: Limits, *, leave_orde
                     report(started)
                 watcher.ready(_status(engine, stopper))
                 summary, proven, fault = await _until_stopped(engine, limits, sink, stopper, watcher, leave_orders)
+                summary = replace(summary, faults=counter.faults)
                 report(summary)
                 if fault is not None:  # only now: what remains is told in any case
                     raise fault
@@ -53,6 +56,18 @@ async def quote(setup: Setup, choice: VenueChoice, limits: Limits, *, leave_orde
     if stopper.lost:  # the summary had nowhere else to go
         note(f"{stopper.lost}: stopped\n{text.render(summary)}")
     return exit_code(summary, stopper, proven=proven, leave_orders=leave_orders)
+
+
+class _FaultCounter:
+    """Counts the faults that are told, those of an account as those of a pair."""
+
+    def __init__(self, report: Callable[[Report], None]) -> None:
+        self._report = report
+        self.faults = 0
+
+    def report(self, one: Report) -> None:
+        self.faults += isinstance(one, Faulted)
+        self._report(one)
 
 
 async def _until_stopped(

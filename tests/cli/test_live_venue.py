@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Caller, Done, quick_profile
+from .harness import Caller, Done, free_port, quick_profile
 from .test_bad_input import told_in_one_line
 from .test_stop_verbs import LIVE, Held
 
@@ -43,6 +43,16 @@ def test_run_that_may_leave_its_orders_does(call: Caller, held: Held, live: str)
     done = quoted(call, live, "--leave-orders")
     assert done.code == 0
     assert {seen.client_id for seen in held.left.own} == {one["client_id"] for one in done.events[-1]["open_orders"]}
+
+
+def test_the_summary_counts_every_fault_that_was_told_the_accounts_own_too(
+    call: Caller, held: Held, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMCTL_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    done = call("run", "--profile", live, "--for", "0.5s", "--output", "json")
+    faults = done.of("fault")
+    assert "shared" in {one["kind"] for one in faults}
+    assert done.events[-1]["faults"] == len(faults)
 
 
 @pytest.mark.parametrize("verb", ["run", "diff", "show-book"])
