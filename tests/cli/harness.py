@@ -49,7 +49,7 @@ feed = "mock"
 latency_ms = 2
 latency_jitter_ms = 2
 [redis]
-timeout_ms = 300
+timeout_ms = 2000
 [defaults]
 follow_exchange = "binance_spot"
 [defaults.near]
@@ -70,6 +70,9 @@ qty_decimals = 5
 mock_price = 61800
 """
 """A profile whose rounds are tenths of a second apart."""
+
+PATIENT = QUICK.replace("quote_timeout_s = 0.6", "quote_timeout_s = 10").replace("= 1.0\n", "= 10\n")
+"""The same for a book that is written once: on a busy machine it is not looked at for a while."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from .harness import QUICK, ROOT, Caller, Done, RedisServer, book_at, free_port, mmctl, put, quick_profile
+from .harness import PATIENT, QUICK, ROOT, Caller, Done, RedisServer, book_at, free_port, mmctl, put, quick_profile
 
 TRACE = "Traceback"
 
@@ -255,7 +255,9 @@ def test_redis_that_is_not_there(call: Caller, quick: str) -> None:
 
 
 def test_redis_that_is_slow(call: Caller, quick: str, silent_port: int) -> None:
-    no_book_can_be_read(call, quick, f"redis://127.0.0.1:{silent_port}/0", f"127.0.0.1:{silent_port}", "answer")
+    text = Path(quick).read_text().replace("timeout_ms = 2000", "timeout_ms = 300")
+    hasty = quick_profile(Path(quick).parent, "hasty.toml", text)
+    no_book_can_be_read(call, hasty, f"redis://127.0.0.1:{silent_port}/0", f"127.0.0.1:{silent_port}", "answer")
 
 
 def test_redis_that_wants_a_password(call: Caller, quick: str, locked_server: RedisServer) -> None:
@@ -281,7 +283,7 @@ def test_a_book_that_cannot_be_quoted_on(
     call: Caller, quick: str, server: RedisServer, books: redis.Redis, name: str
 ) -> None:
     value, ago_s, said = BAD_BOOKS[name]
-    profile = quick_profile(Path(quick).parent, "once.toml", QUICK.replace("interval_s = 0.1", "interval_s = 1"))
+    profile = quick_profile(Path(quick).parent, "once.toml", PATIENT.replace("interval_s = 0.1", "interval_s = 1"))
     put(books, value, ago_s=ago_s)
     done = call("diff", *feeds(profile, server.url))
     told_in_one_line(done, 3, said)
@@ -305,7 +307,7 @@ def test_redis_without_a_book_names_the_key(call: Caller, quick: str, server: Re
 def test_one_pair_without_a_book_hides_no_other(
     call: Caller, quick: str, server: RedisServer, books: redis.Redis
 ) -> None:
-    two = QUICK + "[pairs.ETH-USDT]\nprice_decimals = 2\nqty_decimals = 4\n"
+    two = PATIENT + "[pairs.ETH-USDT]\nprice_decimals = 2\nqty_decimals = 4\n"
     profile = quick_profile(Path(quick).parent, "two.toml", two)
     for verb, event in (("show-book", "book"), ("diff", "plan")):
         put(books, USABLE, symbol="ethusdt")

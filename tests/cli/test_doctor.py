@@ -44,7 +44,7 @@ ws_url = "{ws}"
 stream_url = "{stream}"
 exclusive = true
 [redis]
-timeout_ms = 500
+timeout_ms = 5000
 [defaults]
 follow_exchange = "binance_spot"
 {limits}

@@ -13,6 +13,7 @@ import redis
 
 from .harness import (
     PATIENCE_S,
+    PATIENT,
     QUICK,
     ROOT,
     Caller,
@@ -72,7 +73,16 @@ def test_the_address_may_come_from_the_environment(published: RedisServer) -> No
 
 
 def test_show_book_and_diff_on_the_same_redis(published: RedisServer, call: Caller, tmp_path: Path) -> None:
-    at = ("--profile", quick_profile(tmp_path), "--feed", "redis", "--redis-url", published.url, "--pair", "BTC-USDT")
+    at = (
+        "--profile",
+        quick_profile(tmp_path, text=PATIENT),
+        "--feed",
+        "redis",
+        "--redis-url",
+        published.url,
+        "--pair",
+        "BTC-USDT",
+    )
     shown = call("show-book", *at, "--output", "json")
     (book,) = shown.events
     assert shown.code == 0

@@ -36,17 +36,17 @@ D = Decimal
 _T = TypeVar("_T")
 
 TIMES = BinanceTimes(
-    recv_window_ms=1000,
-    settle_s=0.3,
-    request_timeout_s=0.35,
-    read_timeout_s=2.0,
+    recv_window_ms=2500,
+    settle_s=0.5,
+    request_timeout_s=0.7,
+    read_timeout_s=10.0,
     reconnect_first_s=0.05,
     reconnect_most_s=0.2,
 )
-LATE_S = 0.75
+LATE_S = 1.7
 """When a late placement arrives: after its time-out, and while its time stamp still holds."""
 
-HELD_EVENT_S = 0.4
+HELD_EVENT_S = 0.8
 """How long the user data stream lags while replies are lost, so that it answers no request in time."""
 
 MAKER = STANDARD_ACCOUNTS[1]
@@ -149,7 +149,8 @@ class BadLine:
 class BinanceHarness:
     """The Binance venue against the sandbox; ``use_ws`` is the way that orders go."""
 
-    patience_s = 0.3
+    patience_s = 0.5
+    held_up_s = 1.0
 
     def __init__(self, *, use_ws: bool) -> None:
         self._use_ws = use_ws

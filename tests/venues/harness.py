@@ -64,6 +64,9 @@ class VenueHarness(Protocol):
     patience_s: float
     """How long anything but a time-out or a late landing may take to show."""
 
+    held_up_s: float
+    """How much later than it should something may come because the machine was busy; virtual time is never held up."""
+
     async def start(self) -> Venue:
         """The venue, open, with nobody listening yet."""
 
@@ -87,6 +90,7 @@ class MockHarness:
     """The mock venue, under virtual time."""
 
     patience_s = 1.0
+    held_up_s = 0.001
 
     async def start(self) -> Venue:
         self._options = MockOptions(seed=7)

@@ -33,7 +33,7 @@ async def session(sandbox: Sandbox) -> AsyncIterator[Session]:
     urls = BinanceUrls(sandbox.rest_url, sandbox.ws_url, sandbox.stream_url)
     venue = BinanceVenue(
         SystemClock(), account=ACCOUNT, key=sandbox.key, secret=sandbox.secret, urls=urls, mode="sandbox",
-        user_stream=False, times=times(recv_window_ms=2000, request_timeout_s=1.5, read_timeout_s=2.0),
+        user_stream=False, times=times(recv_window_ms=10_000, request_timeout_s=8.0, read_timeout_s=8.0),
     )  # fmt: skip
     await venue.open()
     yield Session(venue, patience_s=4.0)
@@ -50,11 +50,11 @@ def sent_once(sandbox: Sandbox, session: Session) -> bool:
 
 
 async def test_it_moves_to_a_new_connection_before_the_old_one_ends(sandbox: Sandbox, session: Session) -> None:
-    sandbox.faults.set({"latency_ms": 300})
+    sandbox.faults.set({"latency_ms": 1500})
     written = bids(session, 4)
     session.venue.submit(written, [])
     await asyncio.sleep(0.1)
-    assert sandbox.ws_api.announce(sandbox.exchange.now_ms(), 1.0) == 1
+    assert sandbox.ws_api.announce(sandbox.exchange.now_ms(), 5.0) == 1
     await session.until(lambda: not session.venue.over_socket)
     meanwhile = bids(session, 4)
     session.venue.submit(meanwhile, [])
