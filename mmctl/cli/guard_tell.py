@@ -14,6 +14,9 @@ from mmctl.cli.stop_targets import Target
 from mmctl.engine.guarding import Finding
 from mmctl.settings import state_dir
 
+CALM_S = 5.0
+"""A turn that waits for its feed and its venue may be quiet for so long in an engine that is well."""
+
 
 class Teller:
     """Says what a guard sees and does, a line each, at once."""
@@ -35,6 +38,8 @@ class Teller:
             )
         for fault in faults:
             note(f"{fault}: nothing is guarded there")
+        if after_s < CALM_S:
+            note(f"--after {after_s:g}s: a turn may wait so long for its venue: an engine that is well may be stopped")
         note("a guard needs the account's keys, and does not cover the death of its own host or its own connection")
 
     def line(self, target: Target, kind: str, detail: str, finding: Finding | None = None) -> None:

@@ -83,6 +83,7 @@ def guarding(path: str, *options: str, after_s: float = AFTER_S) -> Iterator[Cal
         done = ended(process, read)
         assert (done.code, "Traceback" in done.err) == (0, False), done
         assert "does not cover the death of its own host" in done.err
+        assert ("an engine that is well may be stopped" in done.err) == (after_s < 5)
 
 
 def short(one: EngineRecord) -> EngineRecord:
