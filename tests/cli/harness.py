@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
+from socket import AF_UNIX, SOCK_DGRAM, socket
 from typing import Any
 
 import pexpect
@@ -182,6 +182,35 @@ def waited_until(is_so: Callable[[], bool], why: str = "") -> None:
 
 def is_round(layer: str) -> Callable[[dict[str, Any]], bool]:
     return lambda one: one["event"] == "round" and one["layer"] == layer
+
+
+class Manager:
+    """What systemd would hear. It listens all the time: a queue that is full loses what comes next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.heard: list[str] = []
+        self._socket = socket(AF_UNIX, SOCK_DGRAM)
+        self._socket.bind(str(folder / "notify"))
+        self.address = str(folder / "notify")
+        self._thread = threading.Thread(target=self._listen)
+
+    def __enter__(self) -> Manager:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket(AF_UNIX, SOCK_DGRAM) as last:
+            last.sendto(b"", self.address)
+        self._thread.join()
+        self._socket.close()
+
+    def _listen(self) -> None:
+        while words := self._socket.recv(4096).decode():
+            self.heard.append(words)
+
+    def hears(self, word: str) -> None:
+        """Wait until that was heard."""
+        waited_until(lambda: any(word in words.splitlines() for words in list(self.heard)))
 
 
 class Terminal:

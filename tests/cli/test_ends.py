@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from .harness import (
     PATIENCE_S,
     QUICK,
     Caller,
+    Manager,
     ended,
     environment,
     is_round,
@@ -113,16 +113,13 @@ def test_an_interrupt_while_importing_leaves_no_trace(quick: str) -> None:
 
 def test_a_second_signal_ends_at_once_and_says_what_may_remain(tmp_path: Path) -> None:
     path = quick_profile(tmp_path, text=QUICK.replace("latency_ms = 2\n", "latency_ms = 1000\n", 1))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(PATIENCE_S)
-        env = environment(NOTIFY_SOCKET=manager.getsockname())
+    with Manager(tmp_path) as manager:
+        env = environment(NOTIFY_SOCKET=manager.address)
         with started("dry-run", "--profile", path, "--output", "json", env=env) as process:
             read = read_until(process, is_round("near"))
             first = json.loads(read.splitlines()[-1])["place"][0]["client_id"]
             process.send_signal(signal.SIGTERM)
-            while b"STOPPING=1" not in manager.recv(4096):  # two signals at once would come in any order
-                continue
+            manager.hears("STOPPING=1")  # two signals at once would come in any order
             process.send_signal(signal.SIGINT)
             done = ended(process, read)
     assert done.code == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -36,6 +35,7 @@ from .harness import (
     PATIENCE_S,
     Caller,
     Done,
+    Manager,
     RedisServer,
     ended,
     environment,
@@ -146,17 +146,17 @@ def test_an_engine_that_hangs_is_halted_and_stopped_once(exchange: Exchange, fol
 
 
 def test_systemd_hears_of_a_guard(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(PATIENCE_S)
-        monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname())
+    with Manager(tmp_path) as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
         monkeypatch.setenv("WATCHDOG_USEC", "200000")
         with guarding(profile(tmp_path)) as wait_for:
             wait_for("waiting")
-            assert manager.recv(4096) == b"READY=1\nSTATUS=watching 1 account"
-            assert manager.recv(4096) == b"WATCHDOG=1"
-        while b"STOPPING=1" not in (heard := manager.recv(4096)):
-            assert heard == b"WATCHDOG=1"
+            manager.hears("WATCHDOG=1")
+        manager.hears("STOPPING=1")
+    ready, *beats, stopping = manager.heard
+    assert ready == "READY=1\nSTATUS=watching 1 account"
+    assert set(beats) == {"WATCHDOG=1"}
+    assert stopping.startswith("STOPPING=1")
 
 
 def test_an_engine_that_dies_is_stopped_and_its_record_goes(exchange: Exchange, folder: Path, tmp_path: Path) -> None:

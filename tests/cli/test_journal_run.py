@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 import pytest
 
 from mmctl.engine.halt import who
+from mmctl.engine.journal import journal_path
 
-from .harness import MMCTL, PATIENCE_S, ROOT, Caller, environment, mmctl, read_until, started
+from .harness import MMCTL, PATIENCE_S, ROOT, Caller, environment, mmctl, read_until, started, waited_until
 
 
 def placed(events: list[dict[str, Any]]) -> list[str]:
@@ -20,12 +23,20 @@ def placed(events: list[dict[str, Any]]) -> list[str]:
     return [order["client_id"] for one in events if one["event"] == "round" for order in one["keep"]]
 
 
-def test_every_order_of_a_killed_run_is_explained(call: Caller, quick: str) -> None:
+def requested(state_dir: Path) -> set[str]:
+    """The ids of placements whose way out is in the journal."""
+    with contextlib.closing(sqlite3.connect(journal_path(state_dir))) as journal:
+        return {one for (one,) in journal.execute("SELECT client_id FROM entries WHERE kind = 'request'")}
+
+
+def test_every_order_of_a_killed_run_is_explained(call: Caller, quick: str, state_dir: Path) -> None:
     with started("dry-run", "--profile", quick, "--output", "json") as process:
         told = read_until(process, lambda one: one["event"] == "round" and bool(one["keep"]))
+        orders = placed([json.loads(line) for line in told.splitlines()])
+        # An order goes out when its intent is written; that it went out is written after that.
+        waited_until(lambda: set(orders) <= requested(state_dir))
         process.kill()
         process.wait()
-    orders = placed([json.loads(line) for line in told.splitlines()])
     assert orders
     for order in orders:
         done = call("explain", order, "--output", "json")

@@ -24,7 +24,7 @@ from mmctl.ports import Halt, HaltScope, Listing, Venue
 from mmctl.profile_stop import StopAccount
 from mmctl.venues.mock import MockOptions, MockVenue
 
-from .harness import QUICK, ROOT, Caller, Done, ended, is_round, quick_profile, read_until, started
+from .harness import PATIENCE_S, QUICK, ROOT, Caller, Done, ended, is_round, quick_profile, read_until, started
 from .test_bad_input import told_as_json, told_in_one_line
 
 D = Decimal
@@ -93,7 +93,9 @@ class HeldVenue(MockVenue):
         await super().open()
         self.place(Layer.NEAR, self.held.near, epoch=7)
         self.place(Layer.FAR, self.held.far, epoch=7)
-        await asyncio.sleep(0.02)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.open_now().own) < self.held.near + self.held.far:
+                await asyncio.sleep(0.01)
         for number in range(self.held.foreign):
             self.place_foreign(self.held.symbol, Side.BUY, D(900 + number), D("0.1"), f"web_{number}")
         if self.held.stubborn:

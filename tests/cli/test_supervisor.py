@@ -15,7 +15,7 @@ import pytest
 
 from mmctl.cli.supervisor import Nobody, Supervisor, Systemd, keep_told, supervisor
 
-from .harness import PATIENCE_S, ended, environment, is_round, read_until, started
+from .harness import PATIENCE_S, Manager, ended, environment, is_round, read_until, started
 
 
 @pytest.fixture
@@ -49,21 +49,19 @@ def told(environ: dict[str, str]) -> tuple[Supervisor, list[str]]:
     return supervisor(environ, notes.append), notes
 
 
-def test_a_run_is_ready_alive_and_stopping(manager: socket.socket, quick: str) -> None:
-    env = environment(NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="400000")
-    with started("dry-run", "--profile", quick, "--output", "json", env=env) as process:
-        read = read_until(process, is_round("far"))
-        lines = manager.recv(4096).decode().splitlines()
-        assert lines[0] == "READY=1"
-        assert re.fullmatch(r"STATUS=[01] of 1 pairs quoting.*", lines[1])
-        while manager.recv(4096) != b"WATCHDOG=1":
-            continue
-        process.send_signal(signal.SIGTERM)
-        done = ended(process, read)
-    assert (done.code, done.err) == (0, "")
-    last = heard(manager)
-    assert "STOPPING=1" in last
-    assert "STATUS=SIGTERM: stopping" in last
+def test_a_run_is_ready_alive_and_stopping(tmp_path: Path, quick: str) -> None:
+    with Manager(tmp_path) as manager:
+        env = environment(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="400000")
+        with started("dry-run", "--profile", quick, "--output", "json", env=env) as process:
+            read = read_until(process, is_round("far"))
+            manager.hears("WATCHDOG=1")
+            process.send_signal(signal.SIGTERM)
+            done = ended(process, read)
+        assert (done.code, done.err) == (0, "")
+        manager.hears("STATUS=SIGTERM: stopping")
+    first, *_ = manager.heard
+    assert re.fullmatch(r"READY=1\nSTATUS=[01] of 1 pairs quoting.*", first)
+    assert any(one.startswith("STOPPING=1") for one in manager.heard)
 
 
 async def test_no_sign_of_life_without_progress(manager: socket.socket, named: dict[str, str]) -> None:
