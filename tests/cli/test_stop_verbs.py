@@ -94,7 +94,7 @@ class HeldVenue(MockVenue):
         self.place(Layer.NEAR, self.held.near, epoch=7)
         self.place(Layer.FAR, self.held.far, epoch=7)
         async with asyncio.timeout(PATIENCE_S):
-            while len(self.open_now().own) < self.held.near + self.held.far:
+            while len(self.open_now().own) < self.held.near + self.held.far:  # noqa: ASYNC110 - nobody listens yet
                 await asyncio.sleep(0.01)
         for number in range(self.held.foreign):
             self.place_foreign(self.held.symbol, Side.BUY, D(900 + number), D("0.1"), f"web_{number}")
