@@ -83,12 +83,10 @@ def test_a_signal_at_the_start_ends_it_without_a_trace(
     tmp_path: Path, state_dir: Path, number: signal.Signals, code: int
 ) -> None:
     """The venue takes its time to answer the first reads: there is no engine yet."""
-    path = quick_profile(tmp_path, text=QUICK.replace("latency_ms = 2\n", "latency_ms = 3000\n", 1))
+    path = quick_profile(tmp_path, text=QUICK.replace("latency_ms = 2\n", "latency_ms = 60000\n", 1))
     with started("dry-run", "--profile", path, "--output", "json") as process:
-        while not state_dir.exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        time.sleep(0.3)  # the venue needs three seconds
+        waited_until(lambda: state_dir.exists() or process.poll() is not None)
+        time.sleep(0.3)  # the venue needs a minute
         process.send_signal(number)
         done = ended(process)
     assert (done.code, done.out, done.err) == (code, "", "")

@@ -36,14 +36,14 @@ D = Decimal
 _T = TypeVar("_T")
 
 TIMES = BinanceTimes(
-    recv_window_ms=2500,
+    recv_window_ms=3000,
     settle_s=0.5,
     request_timeout_s=0.7,
     read_timeout_s=10.0,
     reconnect_first_s=0.05,
     reconnect_most_s=0.2,
 )
-LATE_S = 1.7
+LATE_S = 2.2
 """When a late placement arrives: after its time-out, and while its time stamp still holds."""
 
 HELD_EVENT_S = 0.8
