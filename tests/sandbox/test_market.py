@@ -212,5 +212,10 @@ async def test_books_are_published_in_the_originals_layout(redis_port: int) -> N
 
 async def test_a_redis_that_is_away_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     async with Sandbox(SandboxOptions(market=MarketKind.STILL, publish=f"redis://{HOST}:{free_port()}/0")):
-        await asyncio.sleep(0.5)
-    assert capsys.readouterr().err.count("does not take the books") == 1
+        told = ""
+        async with asyncio.timeout(30):
+            while not told:
+                await asyncio.sleep(0.1)
+                told += capsys.readouterr().err
+        await asyncio.sleep(0.4)
+    assert (told + capsys.readouterr().err).count("does not take the books") == 1
