@@ -56,7 +56,7 @@ class Pending:
     """Takes the request back; says whether it had not left yet."""
     has_left: Callable[[], bool] = bool
     """Whether it has left this machine."""
-    let_go: Callable[[], None] = lambda: None
+    let_go: Callable[[], object] = bool
     """Waits for the reply no longer."""
     timer: asyncio.TimerHandle | None = None
 
@@ -64,10 +64,12 @@ class Pending:
     def client_id(self) -> str:
         return self.order.client_id
 
-    def stop_timer(self) -> None:
+    def close(self) -> None:
+        """Nothing more is to come of it. What it held on to holds on to it: only a collection would free both."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        self.withdraw = self.has_left = self.let_go = bool
 
 
 class Requests:
@@ -97,7 +99,7 @@ class Requests:
     def drop_all(self) -> None:
         """Nobody is told anything any more."""
         for pending in self._open.values():
-            pending.stop_timer()
+            pending.close()
             pending.answered = True
         self._open.clear()
 
@@ -184,7 +186,7 @@ class Requests:
 
     def _close(self, pending: Pending) -> None:
         pending.answered, pending.unsettled = True, False
-        pending.stop_timer()
+        pending.close()
         key = (pending.request, pending.client_id)
         if self._open.get(key) is pending:
             del self._open[key]

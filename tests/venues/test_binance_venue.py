@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from decimal import Decimal
 
 import pytest
@@ -19,6 +20,8 @@ from mmctl.core.events import (
     Unsettled,
 )
 from mmctl.core.order import CancelOrder, Side, State, TimeInForce
+from mmctl.venues.binance_owed import WsRequest
+from mmctl.venues.binance_requests import Pending
 
 from .binance_script import (
     BOTH_WAYS,
@@ -208,3 +211,27 @@ async def test_a_cancel_of_an_unknown_order(script: Script, open_venue: Open, us
     await session.cancel(order)
     (event,) = session.cancel_answers(order.client_id)
     assert event == CancelRefused(order.client_id, True, "Unknown order sent.")
+
+
+def _requests() -> int:
+    return sum(isinstance(one, Pending | WsRequest) for one in gc.get_objects())
+
+
+@BOTH_WAYS
+async def test_a_request_that_is_over_is_free_without_a_collection(
+    script: Script, open_venue: Open, use_ws: bool
+) -> None:
+    """Thousands an hour that only the garbage collector frees are memory that grows, and pauses."""
+    session = await open_venue(use_ws=use_ws)
+    gc.collect()
+    kept = _requests()
+    gc.disable()
+    try:
+        for order in session.bids(5):
+            await session.place(order)
+            session.venue.submit([], [CancelOrder(SYMBOL, order.client_id)])
+            await session.until(lambda placed=order: bool(session.cancel_answers(placed.client_id)))
+        await session.quiet()
+        assert _requests() <= kept + 2, "the reader has the last one in hand"
+    finally:
+        gc.enable()
