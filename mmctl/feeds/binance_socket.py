@@ -72,6 +72,7 @@ class StreamSocket:
         self._restarted, self._doubt, self._upkeep = restarted, doubt, upkeep
         self._dice = random.Random()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
         self._pings: deque[float] = deque(maxlen=64)
         self._heard_s = 0.0
         self.proof_s: float | None = None
@@ -93,6 +94,7 @@ class StreamSocket:
 
     async def close(self) -> None:
         """Let go of socket and task. Never raises."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -106,6 +108,8 @@ class StreamSocket:
             except Exception as error:  # noqa: BLE001 - saves the feed: whatever it was, the next socket may do better
                 first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
                 self.fault = FeedUnreachable(f"a fault of ours with {self.where}: {type(first).__name__}: {first}")
+            if self._is_closed:
+                return  # as the socket ended by itself: a group of tasks then raises that end alone
             if self._clock.monotonic() - began_s >= self._upkeep.settled_s:
                 failures = 0
             await self._clock.sleep(self._wait_s(failures))

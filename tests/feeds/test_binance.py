@@ -551,6 +551,18 @@ async def test_a_feed_that_never_read_has_nothing_to_close() -> None:
     await BinanceFeed(SystemClock(), LIVE, [BTC]).close()
 
 
+async def test_a_feed_whose_socket_ends_meanwhile_closes() -> None:
+    """Of an end and a cancel at once, a group of tasks raises the end alone."""
+    for turns in range(40):
+        async with playing() as (script, feed):
+            await followed_up(script, feed)
+            await script.say("!serverShutdown", {"e": "serverShutdown", "E": 1770123456789})
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(PATIENCE_S / 3):
+                await feed.close()
+
+
 @pytest.mark.parametrize("alive", [True, False])
 async def test_nothing_is_left_after_closing(alive: bool) -> None:
     async with playing() as (script, feed):
