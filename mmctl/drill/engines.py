@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmctl.bootstrap import coarser
 from mmctl.core.book import Book, BookKey
-from mmctl.core.entries import Entry
+from mmctl.core.entries import Entry, Kind
 from mmctl.core.freshness import BookAge
 from mmctl.core.order import CancelOrder, CancelState, Layer, NewOrder
 from mmctl.core.report import Report, RoundDone
@@ -45,6 +45,8 @@ class DrillJournal(SyncJournal):
     def __init__(self, store: JournalStore, process: Process, site: Site) -> None:
         super().__init__(store)
         self._process, self._site = process, site
+        self.intents: set[str] = set()
+        """Orders that this process has written down before it placed them."""
 
     async def commit(self, entries: Sequence[Entry]) -> None:
         if self._site.disk_slow_s:
@@ -67,6 +69,7 @@ class DrillJournal(SyncJournal):
             self.fault = "the disk is full"
             raise JournalUnwritable(self.fault)
         super()._write(entries)
+        self.intents.update(entry.client_id for entry in entries if entry.kind is Kind.INTENT)
 
 
 class DrillVenue(BinanceVenue):

@@ -99,6 +99,7 @@ class _Seed:
         self._settle()
         if self.watch.broken is None:
             self._stop()
+        self.watch.check_journal(self._store)
 
     def _until(self, seconds: float, done: Callable[[], bool]) -> bool:
         return self._timeline.run(self._timeline.now_s + seconds, lambda: self.watch.broken is not None or done())

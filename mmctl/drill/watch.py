@@ -29,6 +29,7 @@ from mmctl.core.spec import PairSpec
 from mmctl.drill.engines import EngineRun, StopRun
 from mmctl.drill.network import Host
 from mmctl.drill.site import Site
+from mmctl.engine.journal_store import JournalStore
 from mmctl.engine.pair import Pair
 from mmctl.ports import HaltScope
 from mmctl.sandbox.matching import Order as VenueOrder
@@ -211,7 +212,7 @@ class Watch:
         if own is None or pair is None:
             self.fail(5, f"{client_id} of {symbol} is no order of this profile")
             return
-        if client_id not in run.journal.store.knows((client_id,)):
+        if client_id not in run.journal.intents:
             self.fail(9, f"{client_id} leaves before its intent is in the journal")
         if own.epoch != pair.desk.epoch:
             self.fail(3, f"{client_id} is not of this engine's epoch {pair.desk.epoch}")
@@ -266,13 +267,22 @@ class Watch:
     def look(self) -> None:
         """What can be seen from outside at any moment."""
         self._check_matches()
+        up: list[EngineRun] = []
         for run in self.engines:
             if run.process.wrong:
                 self.fail(0, f"{run.process.name}: {run.process.wrong[0]}")
-            if run.up and any(other.up for other in self.engines if other is not run):
-                self.fail(4, f"{run.process.name} was let in beside another engine of the same pairs")
-            if run.up and not run.process.suspended and not run.stopping:
+            if run.up:
+                up.append(run)
+        if len(up) > 1:
+            self.fail(4, f"{up[1].process.name} was let in beside another engine of the same pairs")
+        for run in up:
+            if not run.process.suspended and not run.stopping:
                 self._check_stale(run)
+
+    def check_journal(self, store: JournalStore) -> None:
+        """All that was ever sent is in the journal."""
+        for client_id in sorted(self._sent.keys() - store.knows(tuple(self._sent))):
+            self.fail(9, f"{client_id} was sent, and the journal does not know it")
 
     def _check_matches(self) -> None:
         counters = self.site.exchange.counters
@@ -369,8 +379,9 @@ class Watch:
         """Nothing is unknown, nothing is held, and nobody backs off."""
         now_s = run.process.time_s
         for pair in run.pairs.values():
-            if any(one.state is State.UNKNOWN or one.cancel is CancelState.UNKNOWN for one in pair.ledger.live()):
-                return False
+            for one in pair.ledger.live():
+                if one.state is State.UNKNOWN or one.cancel is CancelState.UNKNOWN:
+                    return False
             if pair.strangers or any(state.backoff_until_s > now_s for state in pair.layers.values()):
                 return False
             if any(pair.gate.hold(layer) is not None for layer in pair.layers):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmctl.core.order import Order
+from mmctl.core.order import Layer, Order
 from mmctl.engine.cycle import ANSWER_GRACE_S, observe
 from mmctl.engine.pair import LayerState, Pair
 from mmctl.engine.waiting import news_or
@@ -137,47 +137,54 @@ def _tell_stale(pair: Pair, state: LayerState, count: int) -> None:
 
 
 class _HaltGuard:
-    """What cancels one pair's halted orders; it sees a wall clock that was set, too, and wakes the stale guard."""
+    """What cancels one pair's halted orders."""
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._pace, self._again_s = _Pace(), dict.fromkeys(pair.layers, 0.0)
-        self._names = {layer: f"halted {layer}" for layer in pair.layers}
-        self._wall_ahead_ms = pair.clock.wall_ms() - pair.clock.monotonic() * 1000
+        self._halted: set[Layer] = set()
+        """Layers whose halt was told, and is not over."""
 
-    def look(self, *, may_be: bool) -> None:
+    def look(self, now_s: float, *, may_be: bool) -> None:
         """Look at the pair; ``may_be``: some halt of the account is in force, or could be."""
         pair = self._pair
-        now_s = pair.clock.monotonic()
-        ahead_ms = pair.clock.wall_ms() - now_s * 1000
-        if abs(ahead_ms - self._wall_ahead_ms) > WALL_STEP_MS:
-            pair.orders_sent.set()  # a book's age is judged by both clocks: a deadline may be nearer, or past
-        self._wall_ahead_ms = ahead_ms
         may_be = may_be or pair.gate.killed
+        if not may_be and not self._halted:
+            return
         for layer, state in pair.layers.items():
             hold = pair.gate.hold(layer) if may_be else None
             if hold is None or not hold.halted:
-                pair.over(self._names[layer])
+                self._halted.discard(layer)
+                pair.over(f"halted {layer}")
             elif orders := self._pace.due(pair.cancellable(layer, again=now_s >= self._again_s[layer]), now_s):
                 self._again_s[layer] = now_s + CANCEL_AGAIN_S
                 state.status = f"{hold.reason}: {hold.detail}"
-                pair.trouble(self._names[layer], hold.detail, f"cancelling {len(orders)} {layer} orders", kind="halted")
+                self._halted.add(layer)
+                pair.trouble(f"halted {layer}", hold.detail, f"cancelling {len(orders)} {layer} orders", kind="halted")
                 pair.cancel(orders, "halted")
 
 
 async def watch_halts(pairs: Sequence[Pair]) -> None:
     """Cancel halted layers' orders as soon as the halt is seen, not only in a layer's next turn.
 
-    ``pairs`` are those of one account: one look at its halts is for all of them.
+    ``pairs`` are those of one account: one look at its halts is for all of them. A wall clock that was set is seen
+    here, too: it wakes the stale guards.
     """
+    clock, gate, presence = pairs[0].clock, pairs[0].gate, pairs[0].desk.presence
     guards, may_be = [_HaltGuard(pair) for pair in pairs], True
+    ahead_ms = clock.wall_ms() - clock.monotonic() * 1000
     while True:
-        await pairs[0].clock.sleep(POLL_S)
-        was, may_be = may_be, pairs[0].gate.may_be_halted()
+        await clock.sleep(POLL_S)
+        was, may_be = may_be, gate.may_be_halted()
         if may_be or was:  # with no halt at all there is nothing new to acknowledge
-            pairs[0].desk.presence.look()
+            presence.look()
+        now_s = clock.monotonic()
+        before_ms, ahead_ms = ahead_ms, clock.wall_ms() - now_s * 1000
+        if abs(ahead_ms - before_ms) > WALL_STEP_MS:
+            for pair in pairs:
+                pair.orders_sent.set()  # a book's age is judged by both clocks: a deadline may be nearer, or past
         for guard in guards:
-            guard.look(may_be=may_be)
+            guard.look(now_s, may_be=may_be)
 
 
 async def watch_answers(pairs: Sequence[Pair]) -> None:
