@@ -162,12 +162,14 @@ class DrillLoop(asyncio.AbstractEventLoop):
         ready, due, process = self._ready, self._due, self._process
         while due and due[0][2].is_off:
             heappop(due)
+        now_s = process.time_s
         if not ready and not self._stopping:
-            timeout_s = due[0][0] - process.time_s if due else inf
+            timeout_s = due[0][0] - now_s if due else inf
             if timeout_s > 0:
                 process.pause(timeout_s)
+                now_s = process.time_s
         if due:
-            until_s = process.time_s + JUST_NOW_S
+            until_s = now_s + JUST_NOW_S
             while due and due[0][0] < until_s:
                 ready.append(heappop(due)[2])
         for _ in range(len(ready)):

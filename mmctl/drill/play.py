@@ -14,7 +14,7 @@ from typing import TextIO
 
 from mmctl.core.order import Layer
 from mmctl.core.report import Report, RoundDone, Skipped
-from mmctl.drill.engines import EngineRun, StopRun
+from mmctl.drill.engines import EngineRun, StopRun, take_apart
 from mmctl.drill.market import STEP_S
 from mmctl.drill.site import Script, Site
 from mmctl.drill.timeline import Timeline
@@ -88,7 +88,17 @@ class _Seed:
             self._store.close()
         broken = self.watch.broken
         schedule = tuple(self.watch.schedule) if broken is not None else ()
-        return Played(self._seed, self._done_rounds, self.watch.faults, broken, self._trace.sha256, schedule)
+        played = Played(self._seed, self._done_rounds, self.watch.faults, broken, self._trace.sha256, schedule)
+        self._take_apart()
+        return played
+
+    def _take_apart(self) -> None:
+        for run in self.watch.engines:
+            run.take_apart()
+        for stop in self.watch.stops:
+            stop.take_apart()
+        site = self.site
+        take_apart(*site.streets.values(), site.exchange, site.air, site, self.watch, self._trouble, self._timeline)
 
     def _play(self) -> None:
         self.start_engine()

@@ -66,7 +66,8 @@ class Process:
         self._lag_s = 0.0
         self._stood_from_s = 0.0
         self._wake = 0
-        self._buried = False
+        self.buried = False
+        """The drill is over: what is left of it is only tidied up."""
         self.loop = DrillLoop(self)  # type: ignore[abstract]  # nothing here asks for a socket, a signal or a thread
 
     @property
@@ -107,7 +108,7 @@ class Process:
 
     def pause(self, timeout_s: float) -> None:
         """The loop has nothing to do for ``timeout_s``: time passes at once where nobody else has a turn before."""
-        if self._buried:
+        if self.buried:
             self._lag_s -= min(timeout_s, 3600.0)
             return
         wake_s = self._timeline.now_s + timeout_s
@@ -120,7 +121,7 @@ class Process:
 
     def bury(self) -> None:
         """End what is left of it, after the drill, when nothing it does counts any more."""
-        self.alive, self.suspended, self._buried = False, False, True
+        self.alive, self.suspended, self.buried = False, False, True
         self.loop.create_task(self._end()).add_done_callback(lambda _: self.loop.stop())
         self.loop.run_forever()
         self.loop.close()

@@ -200,7 +200,7 @@ class Watch:
 
     def _check_budget(self, run: EngineRun, *, placing: bool) -> None:
         for venue in run.venues:
-            for limit, used in venue.rates_used.items():
+            for limit, used in venue.rates():
                 # What the venue tells of orders that others placed may be more than was known when ours left.
                 if used > limit.limit and (placing or limit.kind is not Kind.ORDERS):
                     self.fail(10, f"{run.process.name} sent {used} of {limit.limit} {limit}")

@@ -185,9 +185,13 @@ class RateLedger:
 
     def used(self, now_ms: int) -> dict[Limit, int]:
         """What is used of each limit now, requests in flight included."""
+        return dict(self.counts(now_ms))
+
+    def counts(self, now_ms: int) -> list[tuple[Limit, int]]:
+        """As ``used``, for whoever looks at every request."""
         for counter in self._counters.values():
             self._roll(counter, now_ms)
-        return {one.limit: one.used + self._in_flight[one.limit.kind] for one in self._counters.values()}
+        return [(one.limit, one.used + self._in_flight[one.limit.kind]) for one in self._counters.values()]
 
     def _close(self, ticket: Ticket, now_ms: int) -> bool:
         if not ticket.open:

@@ -10,10 +10,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 MAX_TEXT = 200
 _SIGNATURES = re.compile(r"[0-9a-fA-F]{64}")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+"""What is as it is when it is encoded: nearly all that is sent."""
 
 Value = str | int | bool
 Params = Mapping[str, Value]
@@ -64,7 +66,8 @@ class Signer:
 
 def query_string(params: Params) -> str:
     """``params`` percent-encoded in UTF-8, in the order given; a space becomes ``%20``."""
-    return urlencode([(name, _text(value)) for name, value in params.items()], quote_via=quote)
+    texts = ((name, _text(value)) for name, value in params.items())
+    return "&".join(f"{name}={text if _PLAIN(text) else quote(text, safe='')}" for name, text in texts)
 
 
 def ws_payload(params: Params) -> str:
