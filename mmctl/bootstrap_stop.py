@@ -81,5 +81,6 @@ def _keys(account: StopAccount, *, local: bool, several: bool | None) -> tuple[s
         return SANDBOX_KEY, SANDBOX_SECRET
     prefix = prefixes[-1]
     raise UsageError(
-        f"account {account.name} on {account.venue} has no keys", f"set {prefix}API_KEY and {prefix}API_SECRET"
+        f"account {account.name} on {account.venue} has no keys",
+        f"set {prefix}API_KEY and {prefix}API_SECRET; `mmctl halt` needs none, and ends the quoting",
     )

@@ -94,7 +94,12 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def note(line: str) -> None:
-    """A line for the operator beside the verb's own output."""
+    """A line for the operator beside the verb's own output.
+
+    It may tell of what came from a venue or from Redis: nothing in it moves a cursor or colours the terminal.
+    """
+    if not line.isprintable():
+        line = "".join(each if each.isprintable() or each == "\n" else " " for each in line)
     say(f"mmctl: {line}", err=True)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from mmctl.cli.options import note
+
 from .harness import PATIENT, QUICK, ROOT, Caller, Done, RedisServer, book_at, free_port, mmctl, put, quick_profile
 
 TRACE = "Traceback"
@@ -364,3 +366,8 @@ def test_secrets_of_a_parameter_file_are_never_shown(
     for verb in (["dry-run", "--rounds", "1"], ["diff"], ["show-book"], ["run"], ["cancel-all"], ["resume"]):
         for feed in ([], ["--feed", "redis"]) if verb[0] not in ("cancel-all", "resume") else ([],):
             mmctl(*verb, *feed, "--profile", path, "--debug")
+
+
+def test_a_note_of_what_others_wrote_leaves_the_terminal_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    note("engine \x1b[31m7\x07 says\nwhat it says")
+    assert capsys.readouterr().err == "mmctl: engine  [31m7  says\nwhat it says\n"
