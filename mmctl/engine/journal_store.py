@@ -30,6 +30,9 @@ WAL_BYTES = 4 << 20
 WAL_SHARE = 8
 """One part in so many of all bytes is for the write-ahead file, which is written back when half of that is used."""
 
+SPARE_SHARE = 4
+"""One part in so many of that is nobody's: for the index beside it, and for what comes between two looks."""
+
 TRIMMED = 100
 """Entries that go at once, so that no commit waits long behind them; twice what came since, where that is more."""
 
@@ -101,7 +104,7 @@ class JournalStore:
             share = self._max_bytes // WAL_SHARE
             self._write_back(share, idle=idle)
             self._forget_trades()
-            return self._trim(self._max_bytes - share)
+            return self._trim(self._max_bytes - share - share // SPARE_SHARE)
 
     @property
     def bytes_used(self) -> int:
