@@ -58,7 +58,9 @@ class RedisShared:
         try:
             self._client: Any = redis.asyncio.Redis.from_url(
                 url,
-                socket_timeout=timeout_s,
+                # Ours is around each question. Beneath it redis-py's would be asyncio.wait_for, which on Python 3.11
+                # loses a cancel that comes as the command has just been written: whoever waits for the end waits on.
+                socket_timeout=None,
                 socket_connect_timeout=timeout_s,
                 retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
             )
@@ -104,7 +106,8 @@ class RedisShared:
             if self._pubsub is None:
                 self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
                 await self._ask(self._pubsub.subscribe(CHANNEL))
-            await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
+            async with asyncio.timeout(LISTEN_S + self._timeout_s):
+                await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
         except (self._errors.RedisError, OSError, SharedUnreadable) as error:
             await self._unsubscribe()
             raise self._unreadable(error) from error

@@ -4,8 +4,8 @@
 
 Thirty minutes unless told otherwise; ``1`` is a check. The engine runs in this process, the sandbox in another one.
 Four pairs with both ladders take twenty rounds a second together. Memory, tasks, open files and sockets, and threads
-are sampled; what they are after the warm-up (ten minutes, or a third of a short run) is compared with the end. By then
-what is remembered within a bound is about full: orders that traded, the oldest of which go at 500 a pair, take longest.
+are sampled; what they are after the warm-up (a quarter of an hour, or half of a shorter run) is compared with the end.
+By then what is remembered within a bound is full: orders that traded, the oldest of which go at 500 a pair, take longest.
 Ends with 1 where memory grew by more than 3% since (10% in a short run), tasks, files or threads did, the journal
 outgrew its bound, the loop was late, or one of ``soak_faults.py``'s conditions is broken.
 """
@@ -98,7 +98,7 @@ SHARE = 0.1
 JOURNAL_BYTES = 24 << 20
 """A small bound, so that a soak reaches it: from then on the oldest entries go."""
 
-WARM_S = 600.0
+WARM_S = 900.0
 WINDOW_S = 90.0
 GROWTH, GROWTH_IN_SHORT_RUN = 1.03, 1.10
 SLACK = 6
@@ -126,7 +126,7 @@ def faults() -> dict[str, float]:
 
 def compared(soak: Soak, meter: Meter, seconds: float) -> None:
     """What was held after the warm-up against what is held at the end."""
-    warm_s = min(WARM_S, seconds / 3)
+    warm_s = min(WARM_S, seconds / 2)
     width_s = min(WINDOW_S, seconds / 4)
     warm = [one for one in meter.samples if warm_s <= one.at_s < warm_s + width_s]
     end = [one for one in meter.samples if one.at_s >= seconds - width_s]

@@ -275,3 +275,22 @@ async def test_a_server_that_is_back_is_asked_without_another_failure(
         with redis_server(port, tmp_path):
             assert not [told for told in await ask() if isinstance(told, Exception)]
         assert any(isinstance(told, SharedAway) for told in await ask())
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_cancel_is_never_lost_whenever_it_comes(shared: RedisShared, turns: int) -> None:
+    """Whoever ends waits for what it cancelled: one that goes on keeps a stop from its end for ever."""
+
+    async def keep_saying() -> None:
+        while True:
+            await shared.mark_stop("binance", "main", "anna", 5.0)
+
+    await shared.mark_stop("binance", "main", "anna", 5.0)
+    for _ in range(20):
+        saying = asyncio.create_task(keep_saying())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        saying.cancel()
+        done, _ = await asyncio.wait((saying,), timeout=PATIENCE_S)
+        saying.cancel()
+        assert done, f"cancelled after {turns} turns of the loop, it went on"
