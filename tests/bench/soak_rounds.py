@@ -6,8 +6,8 @@ Thirty minutes unless told otherwise; ``1`` is a check. The engine runs in this 
 Four pairs with both ladders take twenty rounds a second together. Memory, tasks, open files and sockets, and threads
 are sampled; what they are after the warm-up (a quarter of an hour, or half of a shorter run) is compared with the end.
 By then what is remembered within a bound is full: orders that traded, the oldest of which go at 500 a pair, take the
-longest. Ends with 1 where memory grew by more than 3% since (10% in a short run), tasks, files or threads did, the journal
-outgrew its bound, the loop was late, or one of ``soak_faults.py``'s conditions is broken.
+longest. Ends with 1 where memory grew by more than 3% since (10% in a short run), tasks, files or threads did, the
+journal outgrew its bound, the loop was late, or one of ``soak_faults.py``'s conditions is broken.
 """
 
 from __future__ import annotations
