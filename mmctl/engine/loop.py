@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -181,12 +181,8 @@ class Engine:
                     pair.got_on()
                 await self._clock.sleep(PROGRESS_EVERY_S)
 
-        showing = asyncio.create_task(show())
-        try:
+        async with _alongside(show()):
             yield
-        finally:
-            showing.cancel()
-            await asyncio.gather(showing, return_exceptions=True)
 
     @asynccontextmanager
     async def _rest_get_on(self) -> AsyncIterator[None]:
@@ -197,12 +193,8 @@ class Engine:
             async with self._getting_on(self._done):
                 await asyncio.Event().wait()
 
-        showing = asyncio.create_task(show())
-        try:
+        async with _alongside(show()):
             yield
-        finally:
-            showing.cancel()
-            await asyncio.gather(showing, return_exceptions=True)
 
     def summary(self, swept: dict[AccountDesk, Swept]) -> Summary:
         """The counts of the whole run, and what remains by the sweeps (by the ledger where none was made)."""
@@ -333,6 +325,17 @@ def _are_quiet(pairs: Sequence[Pair]) -> bool:
     for pair in busy:
         pair.compare_wanted.set()
     return not busy
+
+
+@asynccontextmanager
+async def _alongside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """``work`` goes on for as long as this is entered."""
+    working = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 def _pair_summary(pair: Pair, swept: Swept | None) -> PairSummary:

@@ -392,18 +392,19 @@ async def test_cancels_that_the_venue_refuses_are_not_repeated_ten_times_a_secon
         assert len(asked) <= 6 * 10
 
 
+async def spoils_its_end(*args: object) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise RuntimeError("a bug of ours")
+
+
 @pytest.mark.parametrize("name", ["watch_book", "compare_now_and_then"])
 async def test_a_guard_that_fails_while_it_is_cancelled_ends(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Otherwise a stop would wait for it for ever."""
     from mmctl.engine import loop
-
-    async def spoils_its_end(*args: object) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr(loop, name, spoils_its_end)
     async with quoting(state_dir) as world:
@@ -417,12 +418,6 @@ async def test_a_turn_that_fails_while_it_is_cancelled_ends_the_run(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mmctl.engine import loop
-
-    async def spoils_its_end(*args: object) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr(loop, "turn", spoils_its_end)
     async with quoting(state_dir) as world:
